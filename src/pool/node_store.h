@@ -1,0 +1,67 @@
+// pool/node_store.h — tree nodes in memory and on the way to the disk; one store a lane.
+//
+// Theory. A node on disk never changes: a new version goes to a new place. So a node in memory is found
+// by (addr, birth), needs no invalidation, and may be shared by every tree that names it. A node read
+// from disk is checked once, against its pointer (crc, birth, level, size) and in structure (offsets in
+// range, keys ascending), before anyone sees it; after that it is trusted.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/ref.h"
+#include "pool/allocator.h"
+#include "pool/types.h"
+
+namespace coppice::pool {
+
+inline constexpr u32 kNodeBytesMax = 8192;  // A node is 1 or 2 blocks.
+inline constexpr u32 kNodeBlocksMax = kNodeBytesMax / kBlock;
+inline constexpr size_t kKeyBytesMax = 512;
+inline constexpr size_t kValueBytesMax = 3072;  // A leaf holds at least two items.
+inline constexpr u8 kLevelMax = 16;
+
+class Node;  // pool/node.h: the decoded view; Counted.
+
+class NodeStore {
+ public:
+  NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes);
+  ~NodeStore();
+
+  Ref<const Node> cached(const NodePtr& ptr);     // Null if it is not in memory.
+  Task<Ref<const Node>> load(NodePtr ptr);        // io, corrupt. Concurrent loads of one node share one read.
+  void insert(const NodePtr& ptr, Ref<const Node> node);
+  void resize(u64 cache_bytes);
+
+  struct Stats {
+    u64 hits = 0, misses = 0, corrupt = 0, bytes = 0;
+  };
+  const Stats& stats() const;
+  io::Disk& disk();
+  rt::Executor& executor();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Collects the nodes that one merge makes, packs them side by side into large writes, and puts them into
+// the store's cache. add() gives the pointer at once; the bytes are on the disk after finish().
+class NodeWriter {
+ public:
+  NodeWriter(NodeStore& store, Allocator& allocator, Txg birth);
+  ~NodeWriter();
+  // `bytes`: a whole node as encoded by pool/node.h but for the birth, which is stamped here.
+  Task<NodePtr> add(u8 level, std::span<const std::byte> bytes);
+  Task<> finish();
+  u64 blocks_written() const;
+  const std::vector<NodePtr>& written() const;
+  Txg birth() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace coppice::pool
