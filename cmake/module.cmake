@@ -1,4 +1,27 @@
-# coppice_module(NAME USES MODULE... [LINKS LIBRARY...])
+# coppice_test(NAME name COMMAND command... [LABEL label] [TIMEOUT seconds] [ENVIRONMENT VAR=VALUE...] [ALONE])
+#
+# Registers a test under the name of the build (release/pool_test, dev/pool_test), so that one ctest run over several
+# builds tells them apart. ALONE: nothing else runs beside it.
+function(coppice_test)
+  cmake_parse_arguments(arg "ALONE" "NAME;LABEL;TIMEOUT" "COMMAND;ENVIRONMENT" ${ARGN})
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  set(test ${COPPICE_TEST_PREFIX}${arg_NAME})
+  add_test(NAME ${test} COMMAND ${arg_COMMAND})
+  set_tests_properties(${test} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+  if(arg_ENVIRONMENT)
+    set_tests_properties(${test} PROPERTIES ENVIRONMENT "${arg_ENVIRONMENT}")
+  endif()
+  if(arg_ALONE)
+    set_tests_properties(${test} PROPERTIES RUN_SERIAL TRUE)
+  endif()
+endfunction()
+
+# coppice_module(NAME USES MODULE... [LINKS LIBRARY...] [TEST_USES MODULE...])
 #
 # Makes the static library `coppice_NAME` of the folder's *.cc files, and, if there are *_test.cc files, the
 # test program `NAME_test` of those. USES is the module's row of the table in ARCHITECTURE.md.
@@ -22,6 +45,6 @@ function(coppice_module name)
   if(tests)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test coppice_${name} ${arg_TEST_USES} GTest::gmock GTest::gtest_main)
-    add_test(NAME ${name}_test COMMAND ${name}_test)
+    coppice_test(NAME ${name}_test COMMAND ${name}_test)
   endif()
 endfunction()
