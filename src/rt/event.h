@@ -4,6 +4,7 @@
 #include <coroutine>
 #include <utility>
 
+#include "rt/abandon.h"
 #include "rt/executor.h"
 
 namespace coppice::rt {
@@ -14,7 +15,7 @@ class Event {
  public:
   Event() = default;
   Event(const Event&) = delete;
-  ~Event() { CHECK(first_ == nullptr); }
+  ~Event() { CHECK(first_ == nullptr || Abandon::active()); }
 
   struct Wait {
     Event& event;
@@ -50,7 +51,7 @@ class Mutex {
  public:
   explicit Mutex(Executor& executor) : executor_(executor) {}
   Mutex(const Mutex&) = delete;
-  ~Mutex() { CHECK(!held_); }
+  ~Mutex() { CHECK(!held_ || Abandon::active()); }
 
   class [[nodiscard]] Lock {
    public:
@@ -94,6 +95,7 @@ class Mutex {
 
  private:
   void unlock() {
+    if (Abandon::active()) return;  // Those who wait may be gone already.
     CHECK(held_);
     Job* next = first_;
     held_ = next != nullptr;

@@ -92,12 +92,17 @@ class [[nodiscard]] Task {
         if (promise.value->has_value()) return promise.parent_handle;
         return static_cast<promise_type&>(*promise.parent).end_with(promise.value->error());
       }
-      bool await_ready() noexcept { return false; }
+      // Here rather than in await_suspend(), so that a loop over children that do not suspend needs no
+      // symmetric transfer back to the parent either.
+      bool await_ready() noexcept {
+        auto& promise = child.handle_.promise();
+        child.handle_.resume();
+        return promise.finished && promise.value->has_value();
+      }
       std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) noexcept {
         auto& promise = child.handle_.promise();
         promise.parent = &self.promise();
         promise.parent_handle = self;
-        child.handle_.resume();
         if (promise.finished) return relay(promise);
         promise.next = &relay;
         return std::noop_coroutine();
