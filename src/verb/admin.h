@@ -1,0 +1,92 @@
+// verb/admin.h — runs verbs on a pool: one transaction, committed with its history record.
+//
+// Theory. An invocation is a verb with its arguments. run_many() applies its invocations in order
+// to one transaction: if any is refused, nothing happened. When an Outcome without refusal comes
+// back, the changes are durable and the effects are the caller's to bring about. Runs on the pool's
+// sync lane.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pool/pool.h"
+#include "rt/executor.h"
+#include "verb/verb.h"
+
+namespace coppice::verb {
+
+struct Invocation {
+  std::string verb;
+  Arguments arguments;   // By name; bound (verb.h) by run().
+  std::string caller;    // For the history: "uid=0, pid=17".
+  bool dry_run = false;  // Applied to the transaction, reported, thrown away. Not recorded.
+};
+
+struct Outcome {
+  std::optional<Refusal> refusal;  // Then nothing was changed.
+  size_t refused_at = 0;           // Which of run_many's invocations was refused.
+  Report report;
+  std::vector<Effect> effects;  // Durable by now, so the caller brings them about, in order.
+  pool::Txg txg{};  // The group that made it durable; 0 if nothing was changed or in a dry run.
+  u64 reclaim_bytes = 0;  // Dry run: the space that this would free.
+};
+
+// Which exports run: the host knows. Asked on the sync lane.
+class ExportTable {
+ public:
+  virtual ~ExportTable() = default;
+  virtual std::vector<RunningExport> exports_of(pool::DatasetId id) const = 0;
+};
+
+// The facts of an open pool, with its space as it was when they were made.
+class PoolFacts final : public Facts {
+ public:
+  PoolFacts(const pool::Pool& pool, const ExportTable& exports, const pool::PoolStats& stats,
+            u64 now_s);
+  u64 now_s() const override { return now_s_; }
+  u64 available_bytes() const override { return available_bytes_; }
+  bool in_use(pool::DatasetId id) const override { return pool_.in_use(id); }
+  bool in_use(pool::SnapshotId id) const override { return pool_.in_use(id); }
+  std::vector<RunningExport> exports_of(pool::DatasetId id) const override {
+    return exports_.exports_of(id);
+  }
+
+ private:
+  const pool::Pool& pool_;
+  const ExportTable& exports_;
+  u64 now_s_;
+  u64 available_bytes_;
+};
+
+// No more than this many invocations in one run_many().
+inline constexpr size_t kInvocationsMax = 100'000;
+
+class Admin {
+ public:
+  // `sync` is the pool's sync lane. All three outlive this.
+  Admin(pool::Pool& pool, const ExportTable& exports, rt::Executor& sync)
+      : pool_(pool), exports_(exports), sync_(sync) {}
+
+  // Neither fails: errors of the engine come back as a Refusal too.
+  Task<Outcome> run(Invocation invocation);
+  // One transaction. caller and dry_run are those of the first.
+  Task<Outcome> run_many(std::vector<Invocation> invocations);
+
+ private:
+  Task<Outcome> attempt(std::vector<Invocation>& invocations);
+  pool::Pool& pool_;
+  const ExportTable& exports_;
+  rt::Executor& sync_;
+};
+
+// Space that the transaction's drops would free: for dry runs, on the transaction before it is
+// thrown away.
+Task<u64> reclaimable_bytes(pool::Pool& pool, const pool::Transaction& transaction);
+
+Refusal refusal_of(const Error& error);
+
+// As JSON, for HistoryRecord::effects.
+std::string to_json(const Changes& changes);
+
+}  // namespace coppice::verb
