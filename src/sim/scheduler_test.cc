@@ -44,7 +44,8 @@ TEST(Scheduler, TimersFireInOrderAndTheClockLeapsToThem) {
   auto& executor = scheduler.make_executor();
   std::vector<u64> log;
   std::vector<Task<>> tasks;
-  for (u64 ns : {u64{5'000'000'000}, u64{1'000'000}, u64{3'000'000'000}}) tasks.push_back(doze(executor, log, ns));
+  for (u64 ns : {u64{5'000'000'000}, u64{1'000'000}, u64{3'000'000'000}})
+    tasks.push_back(doze(executor, log, ns));
   for (auto& task : tasks) scheduler.start(executor, task);
   scheduler.run_for(4'000'000'000);
   EXPECT_EQ(scheduler.now_ns(), 4'000'000'000u);
