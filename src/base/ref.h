@@ -19,7 +19,7 @@ class Counted {
  private:
   template <class T>
   friend class Ref;
-  u32 references_ = 0;
+  mutable u32 references_ = 0;  // A Ref<const T> counts as well.
 };
 
 template <class T>
