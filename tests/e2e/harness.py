@@ -19,6 +19,7 @@ READY_SECONDS = 60
 COMMAND_SECONDS = 300
 STOP_SECONDS = 60
 BLOCK = 4096
+CLIENT_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # The distribution's clients, and its Python for nbdsh.
 
 
 class Daemon:
@@ -161,7 +162,7 @@ class EndToEnd(unittest.TestCase):
     def client(self, *command, status=0, timeout=COMMAND_SECONDS, **options):
         """A real client's command, with the exit status it must have; its standard output."""
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
-                              check=False, **options)
+                              check=False, env={**os.environ, "PATH": CLIENT_PATH}, **options)
         if status is not None:
             self.assertEqual(status, done.returncode, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}\n"
                                                       f"--- daemon ---\n{self.daemon.log()[-4000:]}")
@@ -217,7 +218,7 @@ def ext4_image(path, size_mib, fill_mib, folder):
 
 def tool(name):
     """A program that may stand in an administrator's folder outside PATH."""
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin") or name
+    return shutil.which(name, path=CLIENT_PATH) or name
 
 
 def find_values(document, word):
