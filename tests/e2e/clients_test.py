@@ -25,8 +25,8 @@ class LibnbdTools(harness.EndToEnd):
             self.assertTrue(export[promise], promise)
         self.assertFalse(export["is_read_only"])
         self.assertIn("base:allocation", export["contexts"])
-        self.assertEqual(1, export["block_minimum"])
-        self.assertEqual(4096, export["block_preferred"])
+        self.assertEqual(1, export["block_size_minimum"])
+        self.assertEqual(4096, export["block_size_preferred"])
 
     def test_exports_on_one_socket_are_listed(self):
         self.volume("tank/a")

@@ -198,6 +198,7 @@ class BadClients(harness.EndToEnd):
     def test_unknown_and_malformed_options_are_refused_without_losing_step(self):
         self.volume(size="8M")
         client = raw_nbd.RawClient(self.daemon.socket("nbd"))
+        self.addCleanup(client.close)
         self.assertEqual(raw_nbd.REP_ERR_UNSUP, client.option(4242, b"whatever")[-1][0])
         self.assertEqual(raw_nbd.REP_ERR_INVALID, client.option(raw_nbd.OPT_GO, b"\0\0\0\xff")[-1][0])
         self.assertEqual(raw_nbd.REP_ERR_UNKNOWN, client.go("tank/none")[-1][0])
@@ -236,7 +237,7 @@ class FaultsInFront(harness.EndToEnd):
     def nbdkit(self, *arguments):
         path = self.daemon.socket("kit")
         process = subprocess.Popen(["nbdkit", "--exit-with-parent", "--foreground", "--unix", path, *arguments],
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         deadline = time.monotonic() + 20
