@@ -295,6 +295,7 @@ struct PropertyInfo {
   values @4 :Text;               # What it can be: "on | off", "<size> | none".
   appliesTo @5 :List(DatasetType);
   description @6 :Text;          # One line. May be empty.
+  column @7 :Text;               # The heading in `list`: "AVAIL". Empty: the name in capitals.
 
   enum Kind {
     text @0;
