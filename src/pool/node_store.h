@@ -12,17 +12,10 @@
 
 #include "base/ref.h"
 #include "pool/allocator.h"
+#include "pool/node.h"
 #include "pool/types.h"
 
 namespace coppice::pool {
-
-inline constexpr u32 kNodeBytesMax = 8192;  // A node is 1 or 2 blocks.
-inline constexpr u32 kNodeBlocksMax = kNodeBytesMax / kBlock;
-inline constexpr size_t kKeyBytesMax = 512;
-inline constexpr size_t kValueBytesMax = 3072;  // A leaf holds at least two items.
-inline constexpr u8 kLevelMax = 16;
-
-class Node;  // pool/node.h: the decoded view; Counted.
 
 class NodeStore {
  public:
@@ -46,13 +39,15 @@ class NodeStore {
   std::unique_ptr<State> state_;
 };
 
-// Collects the nodes that one merge makes, packs them side by side into large writes, and puts them into
-// the store's cache. add() gives the pointer at once; the bytes are on the disk after finish().
+// Collects the nodes that merges make, packs them side by side into large writes, and puts them into
+// the store's cache. add() gives the pointer at once; the bytes are on the disk after finish(), which
+// must be awaited even when a merge failed. After an error the group is lost and nothing may be named.
 class NodeWriter {
  public:
   NodeWriter(NodeStore& store, Allocator& allocator, Txg birth);
   ~NodeWriter();
-  // `bytes`: a whole node as encoded by pool/node.h but for the birth, which is stamped here.
+  // `bytes`: a whole node as encoded by pool/node.h but for the birth, which is stamped here. no_space,
+  // also when free space is so torn that no two blocks lie side by side.
   Task<NodePtr> add(u8 level, std::span<const std::byte> bytes);
   Task<> finish();
   u64 blocks_written() const;
