@@ -165,27 +165,19 @@ size_t Node::bound(std::string_view key) const {
 template size_t Node::bound<false>(std::string_view) const;
 template size_t Node::bound<true>(std::string_view) const;
 
-size_t NodeMeasure::shared_with(std::string_view key) const {
+bool NodeMeasure::add(const NodeItem& item, size_t limit) {
   // Keys ascend, so what the first and the last share, all share.
-  return count_ == 0 ? key.size() : common_prefix(first_.substr(0, shared_), key);
-}
-
-size_t NodeMeasure::with(const NodeItem& item) const {
-  const size_t shared = shared_with(item.key), count = count_ + 1;
-  return kNodeHeaderBytes + count * kNodeSlotBytes + loose_ + item.key.size() + item.value.size() +
-         shared - count * shared;
-}
-
-void NodeMeasure::add(const NodeItem& item) {
-  shared_ = shared_with(item.key);
+  const size_t shared =
+      count_ == 0 ? item.key.size() : common_prefix(first_.substr(0, shared_), item.key);
+  const size_t count = count_ + 1, loose = loose_ + item.key.size() + item.value.size();
+  const size_t bytes = kNodeHeaderBytes + count * kNodeSlotBytes + loose + shared - count * shared;
+  if (bytes > limit && count > 1) return false;
   if (count_ == 0) first_ = item.key;
-  ++count_;
-  loose_ += item.key.size() + item.value.size();
-}
-
-size_t NodeMeasure::bytes() const {
-  if (count_ == 0) return 0;
-  return kNodeHeaderBytes + count_ * kNodeSlotBytes + loose_ + shared_ - count_ * shared_;
+  shared_ = shared;
+  count_ = count;
+  loose_ = loose;
+  bytes_ = bytes;
+  return true;
 }
 
 size_t encode_node(u8 level, std::span<const NodeItem> items, std::span<std::byte> into) {

@@ -114,18 +114,17 @@ struct NodeItem {
 // Measures a node that grows item by item, in ascending order of keys.
 class NodeMeasure {
  public:
-  // The size with `item` added; the measure itself does not change.
-  size_t with(const NodeItem& item) const;
-  void add(const NodeItem& item);
-  size_t bytes() const;
+  // Adds the item unless the node would become larger than `limit` bytes; the first one always fits.
+  bool add(const NodeItem& item, size_t limit = kNodeBytesMax);
+  size_t bytes() const { return bytes_; }
   size_t count() const { return count_; }
 
  private:
-  size_t shared_with(std::string_view key) const;
   std::string_view first_;
   size_t shared_ = 0;
   size_t count_ = 0;
   size_t loose_ = 0;  // Of all keys, not shortened, and all values.
+  size_t bytes_ = 0;
 };
 
 // Writes the node of `items` (ascending, at least one, measured to fit) into `into`, which is

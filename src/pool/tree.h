@@ -7,6 +7,7 @@
 // walk that is interested only in what was born after some group can skip whole subtrees.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,10 +52,22 @@ class Cursor {
   std::string_view value() const;
 
  private:
-  struct Place;
-  std::vector<Place> path_;
+  struct Place {
+    Ref<const Node> node;
+    size_t index = 0;
+  };
+  bool in_current_leaf(std::string_view key);
+  void push(Ref<const Node> node, size_t index);
+  void finish_move();                            // The last place is a leaf's: fetches the key.
+  size_t fork(bool forward) const;               // How many places stay when moving on; 0: none can.
+  Task<> descend(NodePtr ptr, std::string_view key);
+  Task<> step(bool forward);                     // To the neighbour leaf; stays if there is none.
+
   NodeStore* store_;
   NodePtr root_;
+  size_t depth_ = 0;                             // 0: at the end.
+  std::array<Place, kLevelMax> path_;            // From the root to a leaf.
+  std::string key_;
 };
 
 // Visits nodes in key order, a parent before its children, for scrub, check and background frees.
@@ -65,8 +78,9 @@ class Walk {
   virtual bool enter(const NodePtr& ptr) = 0;                 // Before the node is read. false: skip it.
   virtual Task<> node(const NodePtr& ptr, const Node& node) = 0;  // After it was read and checked.
   virtual Result<> bad(const NodePtr& ptr, const Error& error) = 0;  // {}: skip it and go on.
-  virtual Task<> leave(const NodePtr& ptr) = 0;               // After all below it.
+  virtual Task<> leave(const NodePtr& ptr) = 0;               // After all below it; follows node().
 };
+// A node whose keys lie outside the range that its parent gives it counts as bad (corrupt).
 // From the first leaf that may hold `from` on. Nodes whose whole range lies before `from` are not entered.
 Task<> walk(NodeStore& store, NodePtr root, std::string_view from, Walk& visitor);
 
