@@ -1,0 +1,57 @@
+#!/usr/bin/python3
+"""The numbers of a comparison are read, judged and shown as they are."""
+import json
+import os
+import sys
+import unittest
+import xml.dom.minidom
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import fio  # noqa: E402
+import report  # noqa: E402
+import speed  # noqa: E402
+
+
+def document(read_bytes, write_bytes):
+    def side(count):
+        return {"io_bytes": count, "iops": count / 4096, "bw_bytes": count,
+                "clat_ns": {"mean": 5000.0, "percentile": {"50.000000": 4000, "99.000000": 9000}}}
+    return "fio: a warning\n" + json.dumps({"jobs": [{"error": 0, "read": side(read_bytes),
+                                                     "write": side(write_bytes)}]})
+
+
+def results(coppice, peers):
+    return {workload: {"coppice": [fio.Sample(coppice, coppice, 1, 1, 1, 1)],
+                       **{name: [fio.Sample(peers, peers, 1, 1, 1, 1)] for name in speed.PEERS}}
+            for workload in speed.WORKLOADS}
+
+
+class Bench(unittest.TestCase):
+    def test_fio_output_is_read_behind_its_warnings(self):
+        sample = fio.parse(document(0, 8192))
+        self.assertEqual((2, 8192, 5, 4, 9), (sample.iops, sample.total_bytes, sample.mean_us, sample.p50_us,
+                                              sample.p99_us))
+
+    def test_a_failed_job_is_not_a_result(self):
+        with self.assertRaises(RuntimeError):
+            fio.parse('{"jobs": [{"error": 5, "read": {}, "write": {}}]}')
+
+    def test_goals_are_met_by_their_bound_and_not_below(self):
+        self.assertTrue(all(entry["met"] for entry in speed.judge(results(3.0, 1.0))))
+        missed = [entry["what"] for entry in speed.judge(results(2.9, 1.0)) if not entry["met"]]
+        self.assertEqual(["randwrite-4k-qd32 over qemu-nbd-qcow2"], missed)
+        self.assertFalse(speed.goal("cost", 1.31, 1.3, False)["met"])
+
+    def test_the_table_says_by_how_much_a_goal_is_missed(self):
+        found = results(2.5, 1.0)
+        shown = report.table(found, speed.judge(found))
+        self.assertIn("MISSED by 0.50", shown)
+        self.assertIn("8 of 9 goals met", shown)
+
+    def test_the_plot_is_well_formed(self):
+        plot = report.svg(results(2.0, 1.0), "a <machine> & more")
+        self.assertEqual("svg", xml.dom.minidom.parseString(plot).documentElement.tagName)
+
+
+if __name__ == "__main__":
+    unittest.main()
