@@ -67,14 +67,23 @@ class Catalog final : public CatalogView {
   // --- Transactions ---
   std::unique_ptr<Transaction> begin();           // At most one open at a time (CHECKed).
   void accept(std::unique_ptr<Transaction> transaction);
-  std::vector<TreeOp> take_tree_ops();            // Of accepted transactions, in order.
+  // Of accepted transactions, in order. A DropSnapshot whose createtxg is 0 drops what the same batch took.
+  std::vector<TreeOp> take_tree_ops();
 
-  // --- The engine's half of the records; each marks its record changed ---
+  // --- The engine's half of the records; each marks its record changed. Of a record that is gone by then (made
+  // and erased within one group) commit_* and set_snapshot_written do nothing. ---
   VolumeState* edit_volume_state(DatasetId id);   // Null if there is none.
   void put_volume_state(DatasetId id, VolumeState state);
   void erase_volume_state(DatasetId id);
   void commit_dataset(DatasetId id, Txg createtxg);  // Fills createtxg where it is 0.
   void commit_bookmark(DatasetId id, std::string_view name, Txg createtxg);
+  // Of the datasets (groups have no tree operation that tells) and bookmarks accepted since the last call, those
+  // whose createtxg is 0.
+  struct Uncommitted {
+    std::vector<DatasetId> datasets;
+    std::vector<std::pair<DatasetId, std::string>> bookmarks;
+  };
+  Uncommitted take_uncommitted();
   // Fills in what only the commit knows. A group's snapshot gets an empty tree.
   void commit_snapshot(SnapshotId id, Txg createtxg, const TreeState& tree, u64 written_blocks);
   void set_snapshot_written(SnapshotId id, u64 written_blocks);
