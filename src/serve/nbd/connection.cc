@@ -35,7 +35,7 @@ Task<> Connection::run() {
   auto outcome = co_await read_requests();
   if (!outcome) socket_.shutdown();
   send_replies();
-  while (!idle()) co_await parking_;
+  while (!idle()) co_await parked();
   CHECK(in_flight_.bytes == 0);
   co_return outcome;
 }
@@ -55,7 +55,7 @@ Task<> Connection::read_requests() {
     if (*parsed == Parsed::full) {
       send_replies();
       // That may have made room already; if not, whatever makes room will wake us.
-      if (!has_room(wire::Request::decode(inbox_.pending().data()))) co_await parking_;
+      if (!has_room(wire::Request::decode(inbox_.pending().data()))) co_await parked();
     } else if (*parsed == Parsed::incomplete) {
       if (broken_) co_return fail(Errc::closed, "answering an NBD client");
       moved = co_await receive_more();
@@ -112,7 +112,7 @@ Result<Connection::Parsed> Connection::parse_write(const wire::Request& header) 
 
 Task<> Connection::receive_more() {
   send_replies();
-  while (!inbox_.make_room(wanted_)) co_await parking_;
+  while (!inbox_.make_room(wanted_)) co_await parked();
   ++counters_.receives;
   const auto space = inbox_.space();
   auto count = co_await socket_.receive(space);

@@ -102,13 +102,17 @@ class Connection {
   struct Parking : rt::Job {  // The reader's place to wait for a wake().
     std::coroutine_handle<> waiter{};
     bool posted = false;
+  };
+  struct Parked {
+    Parking& parking;
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) noexcept {
-      CHECK(!waiter);
-      waiter = handle;
+      CHECK(!parking.waiter);
+      parking.waiter = handle;
     }
     void await_resume() const noexcept {}
   };
+  Parked parked() { return {parking_}; }
 
   io::Socket& socket_;
   Negotiated& negotiated_;
