@@ -1,6 +1,7 @@
 // The bridge between coroutines and promises, and the transport: clients that die, that lie, that send much.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <kj/io.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,7 +121,7 @@ class Echo final : public schema::Host::Server {
   }
   kj::Promise<void> openPool(OpenPoolContext context) override {
     return take_descriptor(context.getParams().getFile())
-        .then([context](Result<kj::AutoCloseFd> fd) mutable {
+        .then([context](Result<Fd> fd) mutable {
           auto refusal = context.getResults().initRefusal();
           if (!fd) {
             refusal.setErrno(EINVAL);
@@ -172,7 +173,7 @@ class ServerTest : public testing::Test {
   int connect() {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    server_.serve(kj::AutoCloseFd(ends[0]));
+    server_.serve(Fd(ends[0]));
     return ends[1];
   }
   void turn() {  // Lets the loop do all it can.

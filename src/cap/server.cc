@@ -1,6 +1,7 @@
 #include "cap/server.h"
 
 #include <fmt/format.h>
+#include <kj/io.h>
 #include <sys/socket.h>
 
 #include "base/check.h"
@@ -56,8 +57,8 @@ Server::~Server() noexcept {
   disconnect_all();
 }
 
-void Server::listen(kj::AutoCloseFd listening) {
-  receivers_.push_back(io_.lowLevelProvider->wrapListenSocketFd(kj::mv(listening)));
+void Server::listen(Fd listening) {
+  receivers_.push_back(io_.lowLevelProvider->wrapListenSocketFd(kj::AutoCloseFd(listening.release())));
   accept_loop(*receivers_.back());
 }
 
@@ -75,8 +76,8 @@ void Server::accept_loop(kj::ConnectionReceiver& receiver) {
       }));
 }
 
-void Server::serve(kj::AutoCloseFd connection) {
-  start(io_.lowLevelProvider->wrapUnixSocketFd(kj::mv(connection)));
+void Server::serve(Fd connection) {
+  start(io_.lowLevelProvider->wrapUnixSocketFd(kj::AutoCloseFd(connection.release())));
 }
 
 void Server::start(kj::Own<kj::AsyncCapabilityStream> stream) {

@@ -10,7 +10,6 @@
 #include <capnp/capability.h>
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
-#include <kj/io.h>
 
 #include <functional>
 #include <list>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cap/descriptor.h"
 
 namespace coppice::cap {
 
@@ -43,8 +43,8 @@ class Server {
   Server(const Server&) = delete;
   ~Server() noexcept;
 
-  void listen(kj::AutoCloseFd listening);   // Accepts on it until stop().
-  void serve(kj::AutoCloseFd connection);   // One that is connected already.
+  void listen(Fd listening);   // Accepts on it until stop().
+  void serve(Fd connection);   // One that is connected already.
   void stop();                              // No new connections.
   void disconnect_all();                    // Drops every capability they hold.
   size_t connections() const { return connections_.size(); }
@@ -71,8 +71,8 @@ class Server {
 
 // A listening Unix socket at `path`, which only its owner may connect to. A socket that nobody listens on any
 // more is replaced. busy: somebody does. exists: there is something else at the path.
-Result<kj::AutoCloseFd> listen_at(const std::string& path);
+Result<Fd> listen_at(const std::string& path);
 // The sockets that systemd opened for us; empty if it did not start us.
-Result<std::vector<kj::AutoCloseFd>> sockets_of_systemd();
+Result<std::vector<Fd>> sockets_of_systemd();
 
 }  // namespace coppice::cap
