@@ -3,7 +3,7 @@
 
 The module table stands once, in ARCHITECTURE.md: between its rows `| module | what it is | may use |` and the first line
 that is no row. A file under src/ belongs to the module its folder names (src/serve/nbd to serve) and may include from
-itself and from the closure of what its row names; tests may also include from sim. The link lists of the CMake files
+itself and from the closure of what its row names; tests, and headers that only tests reach, also from sim. The link lists of the CMake files
 are held to the same table. Prints one line for each violation; exit 1 if there was any.
 """
 import os
@@ -56,23 +56,39 @@ def closure(rows):
     return allowed
 
 
-def check_includes(path, lines, allowed):
+def included(lines):
+    """The quoted includes of a file: [(line number, "module/file.h")]."""
+    return [(number, match[1]) for number, line in enumerate(lines, 1)
+            if (match := re.match(r'\s*#\s*include\s+"([^"]+)"', line))]
+
+
+def test_files(sources):
+    """Of {path: lines} under src/: the *_test.cc, and the headers that only they reach."""
+    def reached_from(front):
+        reached = set()
+        while front:
+            reached |= front
+            front = {"src/" + name for path in front for _, name in included(sources[path])}
+            front = {path for path in front if path in sources} - reached
+        return reached
+    tests = {path for path in sources if path.endswith("_test.cc")}
+    production = {path for path in sources if path.endswith(".cc")} - tests
+    return reached_from(tests) - reached_from(production)
+
+
+def check_includes(path, lines, allowed, is_test):
     """Violations of one file under src/: edges to modules that its row does not reach."""
     module = path.split("/")[1]
     if module not in allowed:
         return [f"{path}: ARCHITECTURE.md's table has no module '{module}'"]
-    is_test = path.endswith("_test.cc") or "/testing/" in path
     may = allowed[module] | (allowed[TEST_ONLY] if is_test else set())
     found = []
-    for number, line in enumerate(lines, 1):
-        match = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
-        if not match:
-            continue
-        target = match[1].split("/")[0]
-        if "/" not in match[1] or match[1].startswith("."):
-            found.append(f'{path}:{number}: include as "module/file.h", not "{match[1]}"')
+    for number, name in included(lines):
+        target = name.split("/")[0]
+        if "/" not in name or name.startswith("."):
+            found.append(f'{path}:{number}: include as "module/file.h", not "{name}"')
         elif target not in may:
-            found.append(f"{path}:{number}: {module} may not include from {target} ({match[1]})")
+            found.append(f"{path}:{number}: {module} may not include from {target} ({name})")
     return found
 
 
@@ -107,7 +123,7 @@ def check_text(path, lines):
 
 def check_tree(root):
     allowed = closure(read_table(root))
-    found = []
+    found, sources = [], {}
     for top in FOLDERS:
         for folder, subfolders, files in os.walk(os.path.join(root, top)):
             subfolders[:] = sorted(name for name in subfolders if name not in ("corpus", "__pycache__"))
@@ -120,9 +136,12 @@ def check_tree(root):
                 lines = text.splitlines()
                 found += check_text(path, lines)
                 if path.startswith("src/") and path.endswith(SOURCES):
-                    found += check_includes(path, lines, allowed)
+                    sources[path] = lines
                 if path.startswith("src/") and name == "CMakeLists.txt":
                     found += check_links(path, text, allowed)
+    tests = test_files(sources)
+    for path, lines in sources.items():
+        found += check_includes(path, lines, allowed, path in tests)
     return found
 
 

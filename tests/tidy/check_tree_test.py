@@ -35,7 +35,8 @@ class PlantedViolations(unittest.TestCase):
         self.assertEqual([], self.violations({
             "src/pool/a.cc": '#include "pool/a.h"\n#include <vector>\n#include "io/disk.h"\n#include "base/x.h"\n',
             "src/pool/a.h": "#pragma once\n",
-            "src/pool/a_test.cc": '#include "sim/disk.h"\n',
+            "src/pool/a_test.cc": '#include "sim/disk.h"\n#include "pool/bed.h"\n',
+            "src/pool/bed.h": '#pragma once\n#include "sim/disk.h"\n',
             "src/serve/nbd/CMakeLists.txt": "coppice_module(nbd USES io TEST_USES sim)\n",
             "src/host/main.cc": '#include "serve/nbd/server.h"\n#include "pool/a.h"\n'}))
 
@@ -49,6 +50,11 @@ class PlantedViolations(unittest.TestCase):
 
     def test_only_tests_include_sim(self):
         self.assertIn("may not include from sim", self.violations({"src/pool/a.cc": '#include "sim/d.h"\n'})[0])
+
+    def test_a_header_that_production_reaches_is_no_test_header(self):
+        found = self.violations({"src/pool/a.cc": '#include "pool/bed.h"\n', "src/pool/a_test.cc": '#include "pool/bed.h"\n',
+                                 "src/pool/bed.h": '#pragma once\n#include "sim/disk.h"\n'})
+        self.assertEqual(["src/pool/bed.h:2: pool may not include from sim (sim/disk.h)"], found)
 
     def test_a_link_the_table_forbids_is_caught(self):
         found = self.violations({"src/io/CMakeLists.txt": "coppice_module(io USES base pool)\n"})
