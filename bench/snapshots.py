@@ -82,7 +82,7 @@ def measure_snapshots(coppice, many, say):
     goals.append(goal(f"making one beside {many} over beside 1", many_made / few_made, 1.5, False))
     goals.append(goal(f"destroying one beside {many} over beside 1", many_gone / few_gone, 1.5, False))
 
-    coppice.command("pool", "close", "tank")
+    coppice.command("pool", "close", "-f", "tank")
     opening = timed(lambda: coppice.command("pool", "open", coppice.pool))
     say(f"a pool with {many} snapshots opens in {opening:.3f} s")
     goals.append(goal(f"seconds to open a pool with {many} snapshots", opening, 1.0, False))

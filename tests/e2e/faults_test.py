@@ -70,7 +70,7 @@ class PoolFiles(harness.EndToEnd):
         handle.pwrite(random.Random(1).randbytes(16 * MIB), 0)
         handle.flush()
         path = self.daemon.pools.pop()
-        self.daemon.ok("pool", "close", "tank")
+        self.daemon.ok("pool", "close", "-f", "tank")
         size = os.path.getsize(path)
         for kept in (4096, 1 * MIB, size // 2):
             with self.subTest(kept=kept):
