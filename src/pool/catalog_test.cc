@@ -337,9 +337,10 @@ class Play {
         Snapshot changed = snapshot;
         changed.holds[fresh] = 1;
         if (prng_.chance(1, 2) && snapshot_free(id, fresh)) {
-          changed.dataset = DatasetId(id);
           changed.name = fresh;
-          if (dataset.type == DatasetType::group) changed.dataset = snapshot.dataset;
+          // With its clones left behind it could become its own origin.
+          const bool cloned = !transaction.clones(SnapshotId(snapshot_id)).empty();
+          if (dataset.type == DatasetType::volume && !cloned) changed.dataset = DatasetId(id);
           if (!snapshot_free(raw(changed.dataset), fresh)) return;
         }
         transaction.edit_snapshot(SnapshotId(snapshot_id), changed);
