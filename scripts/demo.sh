@@ -108,7 +108,7 @@ run qemu-img compare -f raw -F raw image "$(uri tank/vms/root)"
 
 say "Properties, numbers, history; a scrub reads and checks everything."
 run coppice get used,referenced,written,ops:owner tank/vms/root
-run coppice pool scrub tank
+run coppice pool scrub -w tank
 run coppice pool status tank
 run coppice history tank
 

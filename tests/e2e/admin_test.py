@@ -138,6 +138,7 @@ class Snapshots(harness.EndToEnd):
             time.sleep(0.2)
         self.daemon.restart()
         self.assertEqual(before, self.daemon.number("used", "tank"))
+        self.daemon.ok("pool", "check", "tank")
 
     def test_written_and_used_by_snapshots_count_what_they_say(self):
         uri = self.volume("tank/v", "64M")

@@ -92,7 +92,7 @@ class CommandLine(harness.EndToEnd):
                 self.assertIn("tank", json.dumps(self.daemon.json(*arguments)))
 
     def test_scrub_reads_everything_and_says_so(self):
-        self.daemon.ok("pool", "scrub", "tank")
+        self.daemon.ok("pool", "scrub", "-w", "tank")
         self.assertRegex(self.daemon.ok("pool", "status", "tank"), "(?i)scrub")
 
     def test_a_pool_is_closed_and_opened_again(self):

@@ -82,12 +82,10 @@ class PoolFiles(harness.EndToEnd):
         self.daemon.ok("pool", "open", path)
 
     def test_a_grown_file_grows_the_pool(self):
-        size = self.daemon.json("pool", "status", "tank")
-        before = max(harness.find_values(size, "size"))
-        self.daemon.stop()
+        before = max(harness.find_values(self.daemon.json("pool", "status", "tank"), "size", exact=True))
         os.truncate(self.daemon.pools[0], 2 << 30)
-        self.daemon.start()
-        after = max(harness.find_values(self.daemon.json("pool", "status", "tank"), "size"))
+        self.daemon.ok("pool", "grow", "tank")
+        after = max(harness.find_values(self.daemon.json("pool", "status", "tank"), "size", exact=True))
         self.assertGreater(after, before + 900 * MIB)
 
 
@@ -111,7 +109,7 @@ class BitRot(harness.EndToEnd):
             self.assertEqual(data[block * 4096:(block + 1) * 4096], bytes(handle.pread(4096, block * 4096)), block)
         self.assertGreater(sum(harness.find_values(self.daemon.json("pool", "status", "tank"), "checksum")), 0)
 
-        self.daemon.run("pool", "scrub", "tank")
+        self.daemon.run("pool", "scrub", "-w", "tank")
         self.assertRegex(self.daemon.ok("pool", "status", "tank"), r"(?i)error")
         handle.pwrite(b"n" * 4096, victim * 4096)
         handle.flush()
@@ -162,7 +160,7 @@ class FullPool(harness.EndToEnd):
                 time.sleep(0.2)
         self.daemon.restart()
         self.assertEqual(b"T" * 4096, bytes(connected(uri).pread(4096, 0)))
-        self.daemon.ok("pool", "scrub", "tank")
+        self.daemon.ok("pool", "scrub", "-w", "tank")
 
 
 class BadClients(harness.EndToEnd):

@@ -221,15 +221,16 @@ def tool(name):
     return shutil.which(name, path=CLIENT_PATH) or name
 
 
-def find_values(document, word):
-    """All numbers in a JSON document whose key contains `word`."""
+def find_values(document, word, exact=False):
+    """All numbers in a JSON document whose key contains `word`, or is it."""
     found = []
     if isinstance(document, dict):
         for key, value in document.items():
-            if word in key.lower() and isinstance(value, (int, float)) and not isinstance(value, bool):
+            named = word == key if exact else word in key
+            if named and isinstance(value, (int, float)) and not isinstance(value, bool):
                 found.append(value)
-            found += find_values(value, word)
+            found += find_values(value, word, exact)
     elif isinstance(document, list):
         for value in document:
-            found += find_values(value, word)
+            found += find_values(value, word, exact)
     return found

@@ -66,7 +66,7 @@ class Ext4Image(harness.EndToEnd):
         self.assert_holds("tank/branch", self.image)
         self.daemon.export("tank/branch@base")
         self.assert_holds("tank/branch@base", self.image)
-        self.daemon.ok("pool", "scrub", "tank")
+        self.daemon.ok("pool", "scrub", "-w", "tank")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,10 @@ class KillLoop(harness.EndToEnd):
                 self.verify_image(image, image_uri)
         print(f"{ROUNDS} kills, {flushes} flushes answered, {len(answered)} snapshots answered", flush=True)
         self.assertGreater(flushes, ROUNDS, "the loop hardly flushed: it proves nothing")
-        self.daemon.ok("pool", "scrub", "tank")
+        self.daemon.ok("pool", "scrub", "-w", "tank")
+        self.daemon.ok("unexport", "tank/data")
+        self.daemon.ok("unexport", "tank/image")
+        self.daemon.ok("pool", "check", "tank")
 
     def verify(self, uri, writer, number):
         handle = nbd.NBD()
