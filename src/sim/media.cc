@@ -190,6 +190,18 @@ void Media::power_loss() {
   dirty_.clear();
 }
 
+void Media::process_loss() {
+  ++epoch_;
+  for (auto& [index, block] : dirty_) {
+    for (Version& version : block.versions) {
+      if (version.completed != 0) continue;
+      version.block = mixed(at(index), version.block);
+      version.completed = ++completed_;
+      set(index, version.block);
+    }
+  }
+}
+
 void Media::rot(u64 offset) {
   const u64 index = offset / kDiskBlock;
   const auto flip = [&](const Block& block) {
