@@ -8,7 +8,8 @@
 //
 // In memory a block is free, granted (handed out, not yet part of any committed group), used (part of
 // the group being written), or dying (no longer named by the group being written, but a crash may still
-// recover one that does). Two bitmaps: `used` is what the next uberblock will say; `busy` is what take()
+// recover one that does). A region that was never written counts as all free and adds nothing to
+// the sum, so making a pool writes no bitmaps. Two bitmaps: `used` is what the next uberblock will say; `busy` is what take()
 // avoids: granted, used or dying. settle(T) frees what died in groups <= T once T is durable. Invariant,
 // on which copy-on-write stands: take() never yields a block that a durable uberblock reaches, nor
 // one that a valid intent-log record points at.
@@ -30,9 +31,11 @@ inline constexpr u64 kRegionBlocks = kRegionData + 2;
 class Space {
  public:
   // A new pool's: everything free. Nothing is written before write().
-  static std::unique_ptr<Space> make(u64 device_blocks);
+  // `pool_guid` tells this pool's bitmaps from those of an earlier pool on the same device.
+  static std::unique_ptr<Space> make(u64 device_blocks, u64 pool_guid = 0);
   // Reads all bitmaps as of `txg`. corrupt: a slot is missing or the sum differs.
-  static Task<std::unique_ptr<Space>> load(io::Disk& disk, u64 device_blocks, Txg txg, u64 sum);
+  static Task<std::unique_ptr<Space>> load(io::Disk& disk, u64 device_blocks, Txg txg, u64 sum,
+                                           u64 pool_guid = 0);
   ~Space();
 
   // Hands out at most `want` blocks as runs (largest first choice: runs of >= want, else as large as can
