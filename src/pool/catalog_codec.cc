@@ -273,6 +273,7 @@ std::string encode(const Dataset& dataset) {
     out.text(spec.protocol);
     out.text(spec.address);
     out.put(static_cast<u8>(spec.read_only));
+    out.put(spec.snapshot);
   }
   return out.take();
 }
@@ -290,11 +291,12 @@ Result<Dataset> decode_dataset(u64 id, std::string_view bytes) {
   dataset.origin = in.get<SnapshotId>();
   dataset.volsize_bytes = in.get<u64>();
   dataset.properties = in.texts();
-  for (u32 left = in.count(9); left > 0 && in.good(); --left) {
+  for (u32 left = in.count(17); left > 0 && in.good(); --left) {
     ExportSpec spec;
     spec.protocol = in.text();
     spec.address = in.text();
     spec.read_only = in.flag();
+    spec.snapshot = in.get<SnapshotId>();
     dataset.exports.push_back(std::move(spec));
   }
   const bool group = dataset.type == DatasetType::group;

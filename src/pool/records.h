@@ -22,6 +22,7 @@ struct ExportSpec {  // A pinned export: desired state, brought back after a res
   std::string protocol;   // "nbd"
   std::string address;    // "unix:/run/x.sock", "tcp:HOST:PORT"
   bool read_only = false;
+  SnapshotId snapshot{};  // Of the dataset whose record this is; 0: the live volume.
   friend bool operator==(const ExportSpec&, const ExportSpec&) = default;
 };
 
