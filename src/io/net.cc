@@ -158,11 +158,8 @@ Task<int> Listener::accept() {
     const auto prepare = [fd = fd_](io_uring_sqe& sqe) {
       io_uring_prep_accept(&sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
     };
-    auto operation = reactor_.submit(prepare);
     CHECK(accepting_ == nullptr);
-    accepting_ = &operation;
-    const int res = co_await operation;
-    accepting_ = nullptr;
+    const int res = co_await reactor_.submit(prepare, &accepting_);
     if (res >= 0) {
       // Replies are whole and small: waiting to fill a segment only delays them. Not TCP: no
       // matter.
@@ -171,10 +168,7 @@ Task<int> Listener::accept() {
       co_return res;
     }
     if (res == -EAGAIN && !stopped_) {
-      auto ready = reactor_.submit(Ready{fd_, POLLIN});
-      accepting_ = &ready;
-      co_await ready;
-      accepting_ = nullptr;
+      co_await reactor_.submit(Ready{fd_, POLLIN}, &accepting_);
     }
     if (res == -ECANCELED || res == -EINTR || res == -EAGAIN || res == -ECONNABORTED) continue;
     const bool scarce = res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;

@@ -48,13 +48,17 @@ class Reactor final : public rt::Executor {
   bool is_current() const { return current_ == this; }  // Whether this thread is the reactor's.
 
   // const auto prepare = [=](io_uring_sqe& sqe) {...};  int res = co_await reactor.submit(prepare);
-  // Own thread. `res` is the kernel's: a negative errno, or what the operation returns.
+  // Own thread. `res` is the kernel's: a negative errno, or what the operation returns. While it
+  // waits,
+  // `*under_way` is what cancel() takes; only the operation itself knows, for g++-12 awaits a copy
+  // of it.
   template <class Prepare>
   struct Operation final : Completion {
     Reactor& reactor;
     Prepare prepare_sqe;
+    Completion** under_way;
     std::coroutine_handle<> waiter{};
-    Operation(Reactor& r, Prepare p) : reactor(r), prepare_sqe(p) {
+    Operation(Reactor& r, Prepare p, Completion** u) : reactor(r), prepare_sqe(p), under_way(u) {
       prepare = [](Completion& self, io_uring_sqe& sqe) {
         static_cast<Operation&>(self).prepare_sqe(sqe);
       };
@@ -63,13 +67,17 @@ class Reactor final : public rt::Executor {
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) noexcept {
       waiter = handle;
+      if (under_way != nullptr) *under_way = this;
       reactor.enqueue(*this);
     }
-    int await_resume() const noexcept { return res; }
+    int await_resume() const noexcept {
+      if (under_way != nullptr) *under_way = nullptr;
+      return res;
+    }
   };
   template <class Prepare>
-  Operation<Prepare> submit(Prepare prepare) {
-    return Operation<Prepare>(*this, prepare);
+  Operation<Prepare> submit(Prepare prepare, Completion** under_way = nullptr) {
+    return Operation<Prepare>(*this, prepare, under_way);
   }
   void enqueue(Completion& completion);
   void cancel(Completion& completion);

@@ -96,19 +96,21 @@ Task<> cancel_soon(Reactor& reactor, int fd) {
   const auto prepare = [fd, &byte](io_uring_sqe& sqe) {
     io_uring_prep_read(&sqe, fd, &byte, 1, 0);
   };
-  auto operation = reactor.submit(prepare);
+  Completion* under_way = nullptr;
   struct Cancel : rt::Job {
-    Completion* target;
+    Completion** target;
     Reactor* reactor;
   } cancel;
-  cancel.target = &operation;
+  cancel.target = &under_way;
   cancel.reactor = &reactor;
   cancel.run = [](rt::Job& job) {
     auto& self = static_cast<Cancel&>(job);
-    self.reactor->cancel(*self.target);
+    CHECK(*self.target != nullptr);
+    self.reactor->cancel(**self.target);
   };
   reactor.post(cancel);
-  const int res = co_await operation;
+  const int res = co_await reactor.submit(prepare, &under_way);
+  CHECK(under_way == nullptr);
   CHECK(res == -ECANCELED);
   co_return {};
 }
