@@ -1,0 +1,18 @@
+// host/address.h — addresses of exports: "unix:/run/x.sock", "tcp:HOST:PORT".
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cap/descriptor.h"
+
+namespace coppice::host {
+
+// A listening socket at the address, for pinned exports at start-up. A Unix socket that nobody listens on
+// is replaced. invalid: no such form; busy: somebody listens there.
+Result<cap::Fd> bind_address(const std::string& address);
+
+// "nbd+unix:///tank/vm?socket=/run/x.sock", "nbd://HOST:PORT/tank/vm".
+std::string nbd_uri(std::string_view address, std::string_view name);
+
+}  // namespace coppice::host

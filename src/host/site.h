@@ -1,0 +1,59 @@
+// host/site.h — Site: one open pool as the sync lane sees it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cap/descriptor.h"
+#include "host/exports.h"
+#include "host/lanes.h"
+#include "io/file_disk.h"
+#include "pool/pool.h"
+#include "verb/admin.h"
+
+namespace coppice::host {
+
+// Made and used on the sync lane; destroyed anywhere, after its pool was closed.
+class Site final : public verb::ExportTable {
+ public:
+  Site(std::unique_ptr<pool::Pool> pool, Exports& exports, rt::Executor& sync)
+      : pool_(std::move(pool)), exports_(exports), admin_(*pool_, *this, sync) {}
+  Site(const Site&) = delete;
+
+  pool::Pool& pool() { return *pool_; }
+  const pool::Pool& pool() const { return *pool_; }
+  verb::Admin& admin() { return admin_; }
+  Exports& exports() { return exports_; }
+  std::vector<verb::RunningExport> exports_of(pool::DatasetId id) const override {
+    return exports_.running(*this, id);
+  }
+
+ private:
+  std::unique_ptr<pool::Pool> pool_;
+  Exports& exports_;
+  verb::Admin admin_;
+};
+
+// The device below a pool: one view a lane, on one descriptor that is locked for us.
+class PoolFile {
+ public:
+  // Errors: busy, invalid, denied: as io::adopt_disk_file.
+  static Result<std::unique_ptr<PoolFile>> adopt(cap::Fd fd, Lanes& lanes);
+  std::vector<pool::Lane> pool_lanes();
+  pool::Lane sync_lane() { return pool_lanes().front(); }
+  Result<u64> size_now() const { return io::size_of_disk_file(fd_.get()); }
+  // On the sync lane: all views show the size that the file has now.
+  Task<> refresh(Lanes& lanes);
+
+ private:
+  struct View {
+    io::Reactor* reactor;
+    io::FileDisk disk;
+  };
+  cap::Fd fd_;
+  std::vector<std::unique_ptr<View>> views_;  // The sync lane's first.
+};
+
+}  // namespace coppice::host
