@@ -16,8 +16,8 @@ targets=("$@")
 started=$SECONDS
 export NINJA_STATUS="[$preset %f/%t] "
 if [[ -t 1 ]]; then
-  ninja -C "build/$preset" -j "$jobs" "${targets[@]}"
+  ninja -k 0 -C "build/$preset" -j "$jobs" "${targets[@]}"
 else
-  ninja --quiet -C "build/$preset" -j "$jobs" "${targets[@]}"
+  ninja --quiet -k 0 -C "build/$preset" -j "$jobs" "${targets[@]}"
 fi
 echo "build/$preset: built in $((SECONDS - started)) s"
