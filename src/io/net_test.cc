@@ -79,7 +79,7 @@ TEST_F(NetTest, AStreamArrivesWholeInEveryMode) {
     for (const auto& mode : kModes) {
       SCOPED_TRACE(flags);
       connect(mode, flags);
-      std::vector<std::byte> out(8_MiB + 13);
+      std::vector<std::byte> out(2_MiB + 13);
       Prng prng(3);
       for (auto& each : out) each = static_cast<std::byte>(prng.next());
       std::vector<std::byte> in(out.size());
