@@ -12,8 +12,8 @@ namespace coppice {
 }
 }  // namespace coppice
 
-#define CHECK(...)                                                      \
-  do {                                                                  \
-    if (!(__VA_ARGS__)) [[unlikely]]                                    \
-      ::coppice::check_failed(#__VA_ARGS__, __FILE__, __LINE__);        \
+#define CHECK(...)                                                                                 \
+  do {                                                                                             \
+    if (!(__VA_ARGS__)) [[unlikely]]                                                               \
+      ::coppice::check_failed(#__VA_ARGS__, __FILE__, __LINE__);                                   \
   } while (0)

@@ -26,7 +26,9 @@ template <class T>
 class Ref {
  public:
   Ref() = default;
-  explicit Ref(T* object) : object_(object) { if (object_) ++object_->references_; }
+  explicit Ref(T* object) : object_(object) {
+    if (object_) ++object_->references_;
+  }
   Ref(const Ref& other) : Ref(other.object_) {}
   Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
   Ref& operator=(Ref other) noexcept {

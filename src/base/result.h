@@ -11,12 +11,12 @@
 namespace coppice {
 
 enum class Errc : u8 {
-  io,           // The device or the kernel failed the request.
-  corrupt,      // Bytes were read, and their checksum or their structure is wrong.
+  io,       // The device or the kernel failed the request.
+  corrupt,  // Bytes were read, and their checksum or their structure is wrong.
   not_found,
   exists,
-  invalid,      // The request makes no sense, whatever the state of the pool.
-  busy,         // It would make sense once somebody else is done.
+  invalid,  // The request makes no sense, whatever the state of the pool.
+  busy,     // It would make sense once somebody else is done.
   no_space,
   quota,
   read_only,
@@ -26,7 +26,7 @@ enum class Errc : u8 {
   again,        // A transient state; the same request may pass later.
   timed_out,
   cancelled,
-  closed,       // The peer or the object is gone.
+  closed,  // The peer or the object is gone.
 };
 
 const char* name_of(Errc code);  // "io", "corrupt", ...
@@ -59,16 +59,17 @@ inline std::unexpected<Error> fail(Errc code, const char* what, std::string deta
 
 #define COPPICE_CAT_(a, b) a##b
 #define COPPICE_CAT(a, b) COPPICE_CAT_(a, b)
-#define COPPICE_TRY_(result, declaration, expression)                                  \
-  auto result = (expression);                                                          \
-  if (!result) [[unlikely]] return std::unexpected(std::move(result).error());         \
+#define COPPICE_TRY_(result, declaration, expression)                                              \
+  auto result = (expression);                                                                      \
+  if (!result) [[unlikely]]                                                                        \
+    return std::unexpected(std::move(result).error());                                             \
   declaration = *std::move(result)
 // TRY(auto node, decode(bytes));  declares `node`, or returns the error. Not inside coroutines.
-#define TRY(declaration, expression) \
+#define TRY(declaration, expression)                                                               \
   COPPICE_TRY_(COPPICE_CAT(try_, __COUNTER__), declaration, expression)
 // The same for Result<void>: TRY_VOID(step());
-#define TRY_VOID(expression)                                                                  \
-  do {                                                                                        \
-    if (auto try_result = (expression); !try_result) [[unlikely]]                             \
-      return std::unexpected(std::move(try_result).error());                                  \
+#define TRY_VOID(expression)                                                                       \
+  do {                                                                                             \
+    if (auto try_result = (expression); !try_result) [[unlikely]]                                  \
+      return std::unexpected(std::move(try_result).error());                                       \
   } while (0)

@@ -1,10 +1,10 @@
 // io/net.h — sockets and listeners behind a reactor's ring.
 //
-// Theory. A send first tries the system call itself: it almost always succeeds at once, and the peer has
-// its answer before this turn goes on (with many requests in flight, a fifth more of them a second than by
-// the ring). A receive goes to the ring, because the next bytes are mostly not there yet and the ring's
-// call is the one the reactor sleeps in; but after a receive that filled its buffer more is likely
-// waiting, so the next one tries directly first.
+// Theory. A send first tries the system call itself: it almost always succeeds at once, and the
+// peer has its answer before this turn goes on (with many requests in flight, a fifth more of them
+// a second than by the ring). A receive goes to the ring, because the next bytes are mostly not
+// there yet and the ring's call is the one the reactor sleeps in; but after a receive that filled
+// its buffer more is likely waiting, so the next one tries directly first.
 #pragma once
 
 #include "io/reactor.h"

@@ -46,8 +46,8 @@ Result<> Ring::enable() {
   CHECK(open_);
   if (disabled_) {
     // The library declares io_uring_enable_rings(), but its 2.3 does not export it.
-    const auto result = ::syscall(__NR_io_uring_register, ring_.ring_fd,
-                                  IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+    const auto result =
+        ::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     if (result < 0) return fail(Errc::unsupported, "enabling an io_uring", errno);
     disabled_ = false;
   }

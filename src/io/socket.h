@@ -15,8 +15,9 @@ class Socket {
   virtual ~Socket() = default;
   virtual Task<size_t> receive(std::span<std::byte> into) = 0;  // At least one byte; 0 at the end.
   virtual Task<> send(Parts parts) = 0;                         // All of it, or an error.
-  virtual void shutdown() = 0;      // Both directions; pending calls end soon. Idempotent.
-  virtual int release_fd() = 0;     // Gives the descriptor away (to another reactor). -1 if there is none.
+  virtual void shutdown() = 0;  // Both directions; pending calls end soon. Idempotent.
+  virtual int
+  release_fd() = 0;  // Gives the descriptor away (to another reactor). -1 if there is none.
 };
 
 }  // namespace coppice::io

@@ -9,8 +9,8 @@
 
 namespace coppice::rt {
 
-// A list of waiting coroutines. wait() always suspends; pulse() resumes all who wait now, in order, on
-// the spot. State is the caller's: test it in a loop around wait().
+// A list of waiting coroutines. wait() always suspends; pulse() resumes all who wait now, in order,
+// on the spot. State is the caller's: test it in a loop around wait().
 class Event {
  public:
   Event() = default;

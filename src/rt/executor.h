@@ -1,9 +1,9 @@
 // rt/executor.h — where coroutines run: a queue of jobs, a clock and timers.
 //
-// Theory. An executor is one thread's turn-taker (io::Reactor) or one of many on the simulator's single
-// thread (sim::Scheduler). Objects belong to one executor; others reach them with `call(home, there,
-// task)`, which runs the task there and resumes the caller at home. post() is the mailbox: the only
-// thing in Coppice that is safe to touch from any thread.
+// Theory. An executor is one thread's turn-taker (io::Reactor) or one of many on the simulator's
+// single thread (sim::Scheduler). Objects belong to one executor; others reach them with
+// `call(home, there, task)`, which runs the task there and resumes the caller at home. post() is
+// the mailbox: the only thing in Coppice that is safe to touch from any thread.
 #pragma once
 
 #include <coroutine>
@@ -13,7 +13,8 @@
 
 namespace coppice::rt {
 
-// One queued piece of work. Lives in its owner (mostly an awaiting coroutine's frame) until it has run.
+// One queued piece of work. Lives in its owner (mostly an awaiting coroutine's frame) until it has
+// run.
 struct Job {
   void (*run)(Job&) = nullptr;
   Job* link = nullptr;
@@ -29,7 +30,8 @@ class Executor {
   virtual u64 wall_ns() const = 0;                 // Since the Unix epoch.
 };
 
-// Resumes the coroutine as a job of `executor`. As the executor's own coroutine: lets others have a turn.
+// Resumes the coroutine as a job of `executor`. As the executor's own coroutine: lets others have a
+// turn.
 struct Hop : Job {
   Executor& executor;
   std::coroutine_handle<> waiter{};
@@ -59,8 +61,8 @@ struct Sleep : Job {
 };
 inline Sleep sleep_for(Executor& executor, u64 ns) { return {executor, executor.now_ns() + ns}; }
 
-// Runs `task` on `there`, then comes back to `home`, whether it succeeded or not. `home` is where the
-// caller runs; home == there costs nothing.
+// Runs `task` on `there`, then comes back to `home`, whether it succeeded or not. `home` is where
+// the caller runs; home == there costs nothing.
 template <class T>
 Task<T> call(Executor& home, Executor& there, Task<T> task) {
   if (&home == &there) co_return co_await std::move(task);

@@ -8,8 +8,8 @@
 
 namespace coppice::rt {
 
-// Tasks spawned must end on the executor that owns the Scope. Whoever destroys a Scope has awaited join()
-// since the last spawn(), or knows that nothing runs. At most one join() waits at a time.
+// Tasks spawned must end on the executor that owns the Scope. Whoever destroys a Scope has awaited
+// join() since the last spawn(), or knows that nothing runs. At most one join() waits at a time.
 class Scope {
  public:
   Scope() = default;
@@ -52,7 +52,9 @@ class Scope {
     if (--scope.running_ > 0 || !scope.joiner_) return std::noop_coroutine();
     return std::exchange(scope.joiner_, nullptr);
   }
-  void reap() { std::erase_if(children_, [](const Task<>& child) { return child.finished(); }); }
+  void reap() {
+    std::erase_if(children_, [](const Task<>& child) { return child.finished(); });
+  }
 
   std::list<Task<>> children_;
   size_t running_ = 0;

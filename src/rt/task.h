@@ -1,13 +1,13 @@
 // rt/task.h — Task<T>: a lazily started coroutine that ends in a Result<T>.
 //
-// Theory. `co_await task` yields Result<T>; `co_await ok(task)` yields T, or ends the awaiting coroutine
-// with the error. An awaited child is started inside await_suspend and, if it finishes without
-// suspending, the parent simply goes on: no symmetric transfer, which g++-12 turns into unbounded
-// recursion at -O0 and under sanitizers. A coroutine ended by ok() is not resumed; it stays suspended
-// until its Task is destroyed, which runs destructors innermost frame first.
+// Theory. `co_await task` yields Result<T>; `co_await ok(task)` yields T, or ends the awaiting
+// coroutine with the error. An awaited child is started inside await_suspend and, if it finishes
+// without suspending, the parent simply goes on: no symmetric transfer, which g++-12 turns into
+// unbounded recursion at -O0 and under sanitizers. A coroutine ended by ok() is not resumed; it
+// stays suspended until its Task is destroyed, which runs destructors innermost frame first.
 //
-// A coroutine stays on the executor it runs on, except across `call()` (rt/executor.h), which brings it
-// back whatever the outcome. A Task that was started must finish before it is destroyed.
+// A coroutine stays on the executor it runs on, except across `call()` (rt/executor.h), which
+// brings it back whatever the outcome. A Task that was started must finish before it is destroyed.
 #pragma once
 
 #include <coroutine>
@@ -92,8 +92,8 @@ class [[nodiscard]] Task {
         if (promise.value->has_value()) return promise.parent_handle;
         return static_cast<promise_type&>(*promise.parent).end_with(promise.value->error());
       }
-      // Here rather than in await_suspend(), so that a loop over children that do not suspend needs no
-      // symmetric transfer back to the parent either.
+      // Here rather than in await_suspend(), so that a loop over children that do not suspend needs
+      // no symmetric transfer back to the parent either.
       bool await_ready() noexcept {
         auto& promise = child.handle_.promise();
         child.handle_.resume();
@@ -123,13 +123,21 @@ class [[nodiscard]] Task {
       }
     };
     template <class U>
-    auto await_transform(Task<U> task) { return Plain<U>{std::move(task)}; }
+    auto await_transform(Task<U> task) {
+      return Plain<U>{std::move(task)};
+    }
     template <class U>
-    auto await_transform(Ok<Task<U>> wrapped) { return Unwrap<U>{std::move(wrapped.inner)}; }
+    auto await_transform(Ok<Task<U>> wrapped) {
+      return Unwrap<U>{std::move(wrapped.inner)};
+    }
     template <class U>
-    auto await_transform(Ok<Result<U>> wrapped) { return UnwrapResult<U>{std::move(wrapped.inner)}; }
+    auto await_transform(Ok<Result<U>> wrapped) {
+      return UnwrapResult<U>{std::move(wrapped.inner)};
+    }
     template <class A>
-    A&& await_transform(A&& awaitable) { return std::forward<A>(awaitable); }
+    A&& await_transform(A&& awaitable) {
+      return std::forward<A>(awaitable);
+    }
   };
 
   Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
@@ -137,7 +145,9 @@ class [[nodiscard]] Task {
     std::swap(handle_, other.handle_);
     return *this;
   }
-  ~Task() { if (handle_) handle_.destroy(); }
+  ~Task() {
+    if (handle_) handle_.destroy();
+  }
 
   void start() { handle_.resume(); }
   // As start(); `next` is asked for the coroutine to go on with once this one has finished.

@@ -68,8 +68,8 @@ class Media {
   // The volatile cache is lost as described above; every Disk made before now has no power any
   // more.
   void power_loss();
-  // The process was killed: the cache keeps what had completed, and what was in flight has happened or not, sector by
-  // sector. Every Disk made before now is of no use any more, as above.
+  // The process was killed: the cache keeps what had completed, and what was in flight has happened
+  // or not, sector by sector. Every Disk made before now is of no use any more, as above.
   void process_loss();
   u64 epoch() const { return epoch_; }  // How often either was lost.
   void reseed(u64 seed) { prng_ = Prng(seed); }
