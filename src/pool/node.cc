@@ -67,7 +67,10 @@ bool well_formed(const NodePtr& ptr) {
 
 Result<Ref<const Node>> Node::decode(AlignedBuffer bytes, u32 crc) {
   CHECK(bytes.size() % kBlock == 0 && bytes.size() > 0);
-  auto* made = new Node;
+  const size_t count = load_le<u16>(bytes.data() + kCountAt);
+  if (kNodeHeaderBytes + count * kNodeSlotBytes > bytes.size())
+    return fail(Errc::corrupt, "tree node: number of items");
+  auto* made = new (count) Node;
   Ref<const Node> node(made);
   made->bytes_ = std::move(bytes);
   made->crc_ = crc;
@@ -96,7 +99,7 @@ Result<> Node::check() {
 }
 
 Result<> Node::check_items() {
-  heads_ = std::make_unique_for_overwrite<u32[]>(count_);
+  u32* const heads = this->heads();
   size_t at = static_cast<size_t>(prefix_.data() + prefix_.size() - text(0));
   for (size_t i = 0; i < count_; ++i) {
     const size_t end = end_of(i), suffix_size = suffix_length(i);
@@ -105,9 +108,9 @@ Result<> Node::check_items() {
     const size_t value_size = end - at - suffix_size;
     if (prefix_.size() + suffix_size > kKeyBytesMax || value_size > kValueBytesMax)
       return fail(Errc::corrupt, "tree node: item too long");
-    heads_[i] = head_of(suffix(i));
-    if (i > 0 && (heads_[i - 1] > heads_[i] ||
-                  (heads_[i - 1] == heads_[i] && suffix(i - 1) >= suffix(i))))
+    heads[i] = head_of(suffix(i));
+    if (i > 0 && (heads[i - 1] > heads[i] ||
+                  (heads[i - 1] == heads[i] && suffix(i - 1) >= suffix(i))))
       return fail(Errc::corrupt, "tree node: order of keys");
     if (level_ > 0) {
       if (value_size != kNodePtrBytes) return fail(Errc::corrupt, "tree node: child pointer");
@@ -118,6 +121,8 @@ Result<> Node::check_items() {
     at = end;
   }
   if (at != used_) return fail(Errc::corrupt, "tree node: unused bytes among the items");
+  const u32 spread = heads[count_ - 1] - heads[0];
+  per_head_ = spread == 0 ? 0 : static_cast<float>(count_ - 1) / static_cast<float>(spread);
   return {};
 }
 
@@ -138,6 +143,22 @@ int Node::compare_key(size_t i, std::string_view key) const {
   return suffix(i).compare(key.substr(prefix_.size()));
 }
 
+// The first item whose head is >= `head`. Mostly keys are spread evenly, so it first looks where the item
+// would be then.
+size_t Node::search(u32 head) const {
+  constexpr size_t kWindow = 8;
+  const u32* const all = heads();
+  if (head <= all[0]) return 0;
+  if (count_ <= 4 * kWindow) return search_heads<false>(all, count_, head);
+  const float guess = static_cast<float>(head - all[0]) * per_head_;
+  const size_t near = guess < static_cast<float>(count_) ? static_cast<size_t>(guess) : count_ - 1;
+  const size_t from = near > kWindow ? near - kWindow : 0;
+  const size_t to = std::min<size_t>(near + kWindow, count_);
+  if ((from == 0 || all[from - 1] < head) && (to == count_ || all[to] >= head))
+    return from + search_heads<false>(all + from, to - from, head);
+  return search_heads<false>(all, count_, head);
+}
+
 template <bool kUpper>
 size_t Node::bound(std::string_view key) const {
   const size_t shared = std::min(prefix_.size(), key.size());
@@ -146,11 +167,12 @@ size_t Node::bound(std::string_view key) const {
   if (key.size() < prefix_.size()) return 0;
   const std::string_view rest = key.substr(prefix_.size());
   const u32 head = head_of(rest);
-  size_t from = search_heads<false>(heads_.get(), count_, head);
-  if (from == count_ || heads_[from] != head) return from;
+  const u32* const heads = this->heads();
+  size_t from = search(head);
+  if (from == count_ || heads[from] != head) return from;
   // Among those with the same head the rest decides. Mostly there is one.
   size_t to = from + 1;
-  if (to < count_ && heads_[to] == head) to += search_heads<true>(&heads_[to], count_ - to, head);
+  if (to < count_ && heads[to] == head) to += search_heads<true>(heads + to, count_ - to, head);
   while (from < to) {
     const size_t middle = from + (to - from) / 2;
     const int order = suffix(middle).compare(rest);

@@ -11,7 +11,7 @@
 // bytes, the first 4 bytes of each suffix as an integer, so that a search touches few cache lines.
 #pragma once
 
-#include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,6 +49,8 @@ class Node final : public Counted {
   // The node that `bytes` hold; `crc` is the sum its pointer gives, which the caller has checked.
   static Result<Ref<const Node>> decode(AlignedBuffer bytes, u32 crc);
 
+  static void operator delete(void* at) { ::operator delete(at); }
+
   u8 level() const { return level_; }
   u32 blocks() const { return static_cast<u32>(bytes_.size() / kBlock); }
   Txg birth() const { return birth_; }
@@ -82,11 +84,19 @@ class Node final : public Counted {
 
  private:
   Node() = default;
+  // The heads lie behind the object, so that a search finds them near by.
+  static void* operator new(size_t size, size_t count) {
+    return ::operator new(size + count * sizeof(u32));
+  }
   Result<> check();
   Result<> check_items();
   template <bool kUpper>
   size_t bound(std::string_view key) const;
 
+  // The first 4 bytes of each suffix, big endian, zero-padded.
+  u32* heads() { return reinterpret_cast<u32*>(this + 1); }
+  const u32* heads() const { return reinterpret_cast<const u32*>(this + 1); }
+  size_t search(u32 head) const;
   const char* text(size_t at) const { return reinterpret_cast<const char*>(bytes_.data()) + at; }
   const std::byte* slot(size_t i) const {
     return bytes_.data() + kNodeHeaderBytes + i * kNodeSlotBytes;
@@ -96,12 +106,12 @@ class Node final : public Counted {
   size_t end_of(size_t i) const { return i + 1 < count_ ? offset(i + 1) : used_; }
 
   AlignedBuffer bytes_;
-  std::unique_ptr<u32[]> heads_;  // The first 4 bytes of each suffix, big endian, zero-padded.
   std::string_view prefix_;
   Txg birth_{};
   u32 crc_ = 0;
   u32 count_ = 0;
   u32 used_ = 0;
+  float per_head_ = 0;  // Items per unit of head, if heads were spread evenly.
   u8 level_ = 0;
 };
 

@@ -48,10 +48,15 @@ void Cursor::finish_move() {
   place.node->key(place.index, key_);
 }
 
-bool Cursor::in_current_leaf(std::string_view key) {
+// Neighbouring keys are mostly looked up one after the other.
+bool Cursor::seek_in_leaf(std::string_view key) {
   if (depth_ == 0) return false;
-  const Node& leaf = *path_[depth_ - 1].node;
-  return leaf.compare_key(0, key) <= 0 && leaf.compare_key(leaf.count() - 1, key) >= 0;
+  Place& place = path_[depth_ - 1];
+  const size_t above = place.node->upper_bound(key);
+  if (above == 0 || above == place.node->count()) return false;
+  place.index = above - 1;
+  finish_move();
+  return true;
 }
 
 size_t Cursor::fork(bool forward) const {
@@ -146,27 +151,24 @@ Task<> Cursor::next() {
 }
 
 bool Cursor::try_seek_floor(std::string_view key) {
-  if (in_current_leaf(key)) {
-    Place& place = path_[depth_ - 1];
-    place.index = place.node->floor(key);
-    finish_move();
-    return true;
-  }
+  if (seek_in_leaf(key)) return true;
   depth_ = 0;
   if (root_.empty()) return true;
+  size_t above = 0;
   for (NodePtr ptr = root_;;) {
     Ref<const Node> node = store_->cached(ptr);
     if (!node) {
       depth_ = 0;
       return false;
     }
-    const size_t index = node->floor(key);
+    above = node->upper_bound(key);
+    const size_t index = above == 0 ? 0 : above - 1;
     const bool leaf = node->level() == 0;
     if (!leaf) ptr = node->child(index);
     push(std::move(node), index);
     if (leaf) break;
   }
-  if (path_[depth_ - 1].node->compare_key(0, key) > 0 && fork(false) != 0) {
+  if (above == 0 && fork(false) != 0) {
     depth_ = 0;  // Rare: the answer is in the leaf before. Left to the Task form.
     return false;
   }

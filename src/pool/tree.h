@@ -56,7 +56,7 @@ class Cursor {
     Ref<const Node> node;
     size_t index = 0;
   };
-  bool in_current_leaf(std::string_view key);
+  bool seek_in_leaf(std::string_view key);
   void push(Ref<const Node> node, size_t index);
   void finish_move();                            // The last place is a leaf's: fetches the key.
   size_t fork(bool forward) const;               // How many places stay when moving on; 0: none can.
