@@ -1,4 +1,5 @@
-// pool/block_cache.h — data blocks kept in memory after they were read or written; one cache a lane.
+// pool/block_cache.h — data blocks kept in memory after they were read or written; one cache a
+// lane.
 //
 // Theory. A block is known by (address, birth), which never names two contents, so nothing is ever
 // invalidated: what no tree names any more is simply not found again and ages out. The cache holds

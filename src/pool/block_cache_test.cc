@@ -46,7 +46,8 @@ TEST(PagePool, CountsLimitsAndGivesBack) {
   }
 }
 
-// A cache never holds more than it may, never answers with another block, and holds all while it has room.
+// A cache never holds more than it may, never answers with another block, and holds all while it
+// has room.
 TEST(BlockCache, NeverMixesBlocksUp) {
   for (u64 seed = 0; seed < 20; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);

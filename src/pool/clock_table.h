@@ -1,9 +1,9 @@
 // pool/clock_table.h — a hash table of what lies at (address, birth), with CLOCK eviction.
 //
 // Theory. Open addressing with linear probing; the entries lie in the table itself, so a hit mostly
-// costs one cache miss. A find() marks its entry; evict() sweeps a hand over the table, unmarks what is marked and
-// takes the first that is not. The table never grows by itself: its owner evicts before it inserts.
-// Per entry: 16 bytes and the value, divided by the load of 3/4.
+// costs one cache miss. A find() marks its entry; evict() sweeps a hand over the table, unmarks
+// what is marked and takes the first that is not. The table never grows by itself: its owner evicts
+// before it inserts. Per entry: 16 bytes and the value, divided by the load of 3/4.
 #pragma once
 
 #include <optional>

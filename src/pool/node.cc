@@ -17,7 +17,8 @@ void put(std::byte* at, std::string_view bytes) {
 u32 head_of(std::string_view suffix) {
   if (suffix.size() >= 4) return load_be<u32>(reinterpret_cast<const std::byte*>(suffix.data()));
   u32 head = 0;
-  for (size_t i = 0; i < suffix.size(); ++i) head |= u32{static_cast<u8>(suffix[i])} << (24 - 8 * i);
+  for (size_t i = 0; i < suffix.size(); ++i)
+    head |= u32{static_cast<u8>(suffix[i])} << (24 - 8 * i);
   return head;
 }
 
@@ -28,7 +29,8 @@ size_t common_prefix(std::string_view a, std::string_view b) {
   return i;
 }
 
-// The first of `count` ascending heads that is >= (or, kUpper, >) `head`. No branch depends on the data.
+// The first of `count` ascending heads that is >= (or, kUpper, >) `head`. No branch depends on the
+// data.
 template <bool kUpper>
 size_t search_heads(const u32* heads, size_t count, u32 head) {
   const u32* from = heads;
@@ -109,8 +111,8 @@ Result<> Node::check_items() {
     if (prefix_.size() + suffix_size > kKeyBytesMax || value_size > kValueBytesMax)
       return fail(Errc::corrupt, "tree node: item too long");
     heads[i] = head_of(suffix(i));
-    if (i > 0 && (heads[i - 1] > heads[i] ||
-                  (heads[i - 1] == heads[i] && suffix(i - 1) >= suffix(i))))
+    if (i > 0 &&
+        (heads[i - 1] > heads[i] || (heads[i - 1] == heads[i] && suffix(i - 1) >= suffix(i))))
       return fail(Errc::corrupt, "tree node: order of keys");
     if (level_ > 0) {
       if (value_size != kNodePtrBytes) return fail(Errc::corrupt, "tree node: child pointer");
@@ -143,8 +145,8 @@ int Node::compare_key(size_t i, std::string_view key) const {
   return suffix(i).compare(key.substr(prefix_.size()));
 }
 
-// The first item whose head is >= `head`. Mostly keys are spread evenly, so it first looks where the item
-// would be then.
+// The first item whose head is >= `head`. Mostly keys are spread evenly, so it first looks where
+// the item would be then.
 size_t Node::search(u32 head) const {
   constexpr size_t kWindow = 8;
   const u32* const all = heads();

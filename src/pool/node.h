@@ -3,12 +3,13 @@
 // Theory. On disk a node is 1 or 2 blocks, little endian: a header of kNodeHeaderBytes, one slot
 // (offset u16, suffix length u16) an item, the prefix that all keys share, then for each item in
 // ascending order the rest of its key and its value, without gaps. So an item costs 4 bytes besides
-// its suffix and its value. In an internal node the value is a NodePtr and the key a lower bound of what lies
-// below it; the keys that it may hold end where the next item's key begins.
+// its suffix and its value. In an internal node the value is a NodePtr and the key a lower bound of
+// what lies below it; the keys that it may hold end where the next item's key begins.
 //
-// decode() is where bytes from a disk become a Node: it checks every offset, length, the order of the
-// keys and the fields of each child pointer. Afterwards access is unchecked. A Node keeps, beside the
-// bytes, the first 4 bytes of each suffix as an integer, so that a search touches few cache lines.
+// decode() is where bytes from a disk become a Node: it checks every offset, length, the order of
+// the keys and the fields of each child pointer. Afterwards access is unchecked. A Node keeps,
+// beside the bytes, the first 4 bytes of each suffix as an integer, so that a search touches few
+// cache lines.
 #pragma once
 
 #include <new>
@@ -124,7 +125,8 @@ struct NodeItem {
 // Measures a node that grows item by item, in ascending order of keys.
 class NodeMeasure {
  public:
-  // Adds the item unless the node would become larger than `limit` bytes; the first one always fits.
+  // Adds the item unless the node would become larger than `limit` bytes; the first one always
+  // fits.
   bool add(const NodeItem& item, size_t limit = kNodeBytesMax);
   size_t bytes() const { return bytes_; }
   size_t count() const { return count_; }

@@ -18,9 +18,9 @@ struct NodeWriter::State {
   NodeStore& store;
   Allocator& allocator;
   const Txg birth;
-  Run run;            // Being filled.
-  u32 filled = 0;     // Blocks of it.
-  AlignedBuffer buffer;  // Its content.
+  Run run;                 // Being filled.
+  u32 filled = 0;          // Blocks of it.
+  AlignedBuffer buffer;    // Its content.
   std::vector<Run> spare;  // Taken, but too short so far.
   std::vector<NodePtr> written;
   u64 blocks = 0;
@@ -34,9 +34,7 @@ struct NodeWriter::State {
 
 NodeWriter::NodeWriter(NodeStore& store, Allocator& allocator, Txg birth)
     : state_(std::make_unique<State>(store, allocator, birth)) {}
-NodeWriter::~NodeWriter() {
-  CHECK(state_->writes.running() == 0 || rt::Abandon::active());
-}
+NodeWriter::~NodeWriter() { CHECK(state_->writes.running() == 0 || rt::Abandon::active()); }
 
 u64 NodeWriter::blocks_written() const { return state_->blocks; }
 const std::vector<NodePtr>& NodeWriter::written() const { return state_->written; }

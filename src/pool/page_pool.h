@@ -1,9 +1,9 @@
 // pool/page_pool.h — 4 KiB pages of memory, counted and limited; one pool a lane.
 //
-// Theory. Pages are cut from slabs of 2 MiB, mapped at a multiple of their size and advised to be huge
-// pages. The first page of a slab holds the counts of the others, so a PageRef is one pointer: its slab is found
-// by rounding down. A page goes back to the pool with its last reference; a slab without pages in use
-// goes back to the system unless it is the only spare one.
+// Theory. Pages are cut from slabs of 2 MiB, mapped at a multiple of their size and advised to be
+// huge pages. The first page of a slab holds the counts of the others, so a PageRef is one pointer:
+// its slab is found by rounding down. A page goes back to the pool with its last reference; a slab
+// without pages in use goes back to the system unless it is the only spare one.
 #pragma once
 
 #include <utility>

@@ -7,7 +7,7 @@
 
 namespace coppice::pool {
 namespace {
-constexpr u32 kScansMax = 8;      // Regions that one pass of take() reads through.
+constexpr u32 kScansMax = 8;       // Regions that one pass of take() reads through.
 constexpr size_t kPiecesMax = 64;  // Runs that one take() hands out.
 }  // namespace
 
@@ -65,7 +65,8 @@ u64 Space::State::take_at_least(u64 want, u32 at_least, u32& scans_left, std::ve
   std::vector<Region::Piece> pieces;
   for (u64 step = 0; step < regions.size() && found < want; ++step) {
     if (into.size() >= kPiecesMax || scans_left == 0) break;
-    const u64 index = cursor + step < regions.size() ? cursor + step : cursor + step - regions.size();
+    const u64 index =
+        cursor + step < regions.size() ? cursor + step : cursor + step - regions.size();
     Region& region = regions[index];
     if (region.longest < at_least || region.free() < at_least) continue;
     pieces.clear();

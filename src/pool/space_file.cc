@@ -55,7 +55,8 @@ Task<> Space::State::load_region(io::Disk& disk, u64 index, Txg txg) {
         decode_slot(pool, index, region.data_blocks, blocks.data() + slot * kBlock, read);
     if (!header) continue;
     if (header->txg > txg) {
-      // Of a group that a crash undid. Written over by the next group, lest it seems to count later.
+      // Of a group that a crash undid. Written over by the next group, lest it seems to count
+      // later.
       region.changed = true;
       continue;
     }

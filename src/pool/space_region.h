@@ -24,7 +24,8 @@ class RegionBits {
   u32 count() const;
   // The first bit in [from, limit) that is set (or clear); limit if there is none.
   u32 next(u32 from, u32 limit, bool set) const;
-  u32 end_of_set_before(u32 from) const;  // One past the last set bit below `from`; 0 if there is none.
+  u32 end_of_set_before(
+      u32 from) const;  // One past the last set bit below `from`; 0 if there is none.
   const u64* words() const { return words_.data(); }
   u64* words() { return words_.data(); }
 
@@ -43,10 +44,10 @@ struct Space::Region {
   u32 data_blocks = 0;         // Fewer than kRegionData only in the last region.
   u32 used = 0;
   u32 busy = 0;
-  u32 longest = 0;             // No free run is longer than this.
-  Txg slot_txg{};              // Of the slot that counts; 0: neither does.
+  u32 longest = 0;  // No free run is longer than this.
+  Txg slot_txg{};   // Of the slot that counts; 0: neither does.
   u32 slot_crc = 0;
-  u8 slot = 1;                 // Which one counts: the next write goes to the other.
+  u8 slot = 1;  // Which one counts: the next write goes to the other.
   bool changed = false;
 
   u32 free() const { return data_blocks - busy; }
@@ -56,8 +57,8 @@ struct Space::Region {
   }
   void mark_busy(u32 from, u32 count);
   void mark_free(u32 from, u32 count);
-  // Appends free runs of at least `at_least` blocks, cut to fit `want` in total; lowers `longest` to
-  // the truth when all was seen. Returns how many blocks it found. Marks nothing.
+  // Appends free runs of at least `at_least` blocks, cut to fit `want` in total; lowers `longest`
+  // to the truth when all was seen. Returns how many blocks it found. Marks nothing.
   struct Piece {
     u32 from = 0, count = 0;
   };
@@ -67,7 +68,8 @@ struct Space::Region {
 // What one slot adds to the uberblock's sum.
 u64 slot_mix(u64 region, Txg txg, u32 crc);
 
-// A region's bitmap block. `pool` is the pool's guid: a slot of an earlier pool on this device is not ours.
+// A region's bitmap block. `pool` is the pool's guid: a slot of an earlier pool on this device is
+// not ours.
 struct SlotHeader {
   Txg txg{};
   u32 used = 0;

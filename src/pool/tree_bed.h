@@ -1,4 +1,5 @@
-// pool/tree_bed.h — what tests of trees stand on: a simulated disk, a node store, an endless allocator.
+// pool/tree_bed.h — what tests of trees stand on: a simulated disk, a node store, an endless
+// allocator.
 #pragma once
 
 #include <map>

@@ -1,9 +1,10 @@
 // Merging a batch of changes into a tree, from the leaves up.
 //
-// Theory. rebuild() turns a subtree and its changes into a Group: the items that shall stand at one level
-// in its place. Its caller cuts the group into nodes and names those in a group of the level above. A
-// group waits until its right neighbour is known, because the two may be joined; so a node is written
-// only once it is certain that something stands beside it, and a root with a single child is never written.
+// Theory. rebuild() turns a subtree and its changes into a Group: the items that shall stand at one
+// level in its place. Its caller cuts the group into nodes and names those in a group of the level
+// above. A group waits until its right neighbour is known, because the two may be joined; so a node
+// is written only once it is certain that something stands beside it, and a root with a single
+// child is never written.
 #include <algorithm>
 #include <utility>
 
@@ -13,8 +14,8 @@
 namespace coppice::pool {
 namespace {
 
-constexpr size_t kItemsPerTurn = 2048;   // About 100 microseconds.
-constexpr size_t kReadAhead = 32;        // Nodes read side by side.
+constexpr size_t kItemsPerTurn = 2048;  // About 100 microseconds.
+constexpr size_t kReadAhead = 32;       // Nodes read side by side.
 constexpr size_t kUnderfull = kNodeBytesMax / 4;
 // An even split that would leave the first of two nodes a little over one block makes it just one.
 constexpr size_t kNearlyOneBlock = kBlock + kBlock / 7;
@@ -107,7 +108,8 @@ std::vector<size_t> cut(std::span<const NodeItem> items, bool full) {
   ends.clear();
   for (size_t at = 0; at < items.size();) {
     const size_t left = nodes > ends.size() ? nodes - ends.size() : 1;
-    size_t target = left == 1 ? kNodeBytesMax : std::min<size_t>(divide_up(bytes, left), kNodeBytesMax);
+    size_t target =
+        left == 1 ? kNodeBytesMax : std::min<size_t>(divide_up(bytes, left), kNodeBytesMax);
     if (left == 2 && target > kBlock && target <= kNearlyOneBlock) target = kBlock;
     NodeMeasure node;
     while (at < items.size() && node.add(items[at], target)) ++at;
@@ -237,7 +239,8 @@ Task<Group> Merger::rebuild_internal(Ref<const Node> node, std::span<const Chang
   if (at < node->count()) co_await ok(flush(waiting, out));
   co_await ok(keep(*node, at, node->count(), out));
   if (!waiting) co_return std::move(out);
-  // Nothing stands beside the only group: whether it needs a node above it is for the caller to see.
+  // Nothing stands beside the only group: whether it needs a node above it is for the caller to
+  // see.
   if (out.items.empty()) co_return *std::move(waiting);
   co_await ok(flush(waiting, out));
   co_return std::move(out);

@@ -26,9 +26,9 @@ std::string random_key(Prng& prng, u64 kind) {
 }
 
 std::string random_value(Prng& prng, u64 kind) {
-  const u64 size = kind < 2                ? prng.between(20, 24)
+  const u64 size = kind < 2              ? prng.between(20, 24)
                    : prng.chance(1, 200) ? kValueBytesMax
-                                          : prng.below(100);
+                                         : prng.below(100);
   return std::string(size, static_cast<char>(prng.next()));
 }
 

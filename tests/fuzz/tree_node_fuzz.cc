@@ -1,7 +1,8 @@
 // tests/fuzz/tree_node_fuzz.cc — a tree node of any bytes.
 //
-// The input is a node's content, padded to whole blocks. Decoding refuses it, or all of the node can be
-// read: keys ascend, a search finds each, children are well formed; and encoding it again gives the same items.
+// The input is a node's content, padded to whole blocks. Decoding refuses it, or all of the node
+// can be read: keys ascend, a search finds each, children are well formed; and encoding it again
+// gives the same items.
 #include <algorithm>
 #include <cstring>
 #include <string>
