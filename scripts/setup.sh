@@ -21,8 +21,11 @@ for set in "$@"; do
   esac
 done
 
+declare -A seen=()
 missing=()
 for package in "${wanted[@]}"; do
+  [[ -z ${seen[$package]:-} ]] || continue
+  seen[$package]=1
   status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
   [[ $status == installed ]] || missing+=("$package")
 done
