@@ -93,6 +93,10 @@ class Catalog final : public CatalogView {
   void erase_job(u64 id);
   void add_history(HistoryRecord record);         // Assigns the sequence; stored, not kept in memory.
   u64 history_next() const;
+  // The oldest snapshot of a group later than `txg`, uncommitted ones included; and the youngest of a group
+  // not later. 0: none. O(log^2 n).
+  SnapshotId first_snapshot_after(DatasetId dataset, Txg txg) const;
+  SnapshotId last_snapshot_upto(DatasetId dataset, Txg txg) const;
   // Small engine values by name ("scrub", ...): stored as they are.
   std::optional<std::string> value(std::string_view name) const;
   void set_value(std::string_view name, std::optional<std::string> value);

@@ -26,7 +26,7 @@ IoLane::IoLane(Config config, Lane lane, Shared& shared, Control& control)
       space_(*lane.executor,
              [this](u64 blocks) { return control_.grant(*lane_.executor, blocks); }) {}
 
-IoLane::~IoLane() { CHECK(log_waiting_.empty()); }
+IoLane::~IoLane() = default;
 
 PageRef IoLane::take_page() {
   for (int tries = 0;; ++tries) {
@@ -75,6 +75,7 @@ void IoLane::retire_idle() {
 
 void IoLane::volume_dirtied(i64 bytes) {
   shared_.dirty_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  if (!shared_.open_changed.load(std::memory_order_relaxed)) shared_.open_changed = true;
   const i64 open = shared_.open_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
   if (open >= shared_.group_bytes_max.load(std::memory_order_relaxed)) control_.want_group();
 }
@@ -158,7 +159,7 @@ std::vector<MapExtent> extents_of(const std::vector<DirtyBlock*>& blocks, Txg bi
         continue;
       }
     }
-    extents.push_back({block->lba, block->addr, birth, 1, 0, {block->crc}});
+    extents.push_back({block->lba, block->addr, birth, 1, 0, std::vector<u32>{block->crc}});
   }
   return extents;
 }
@@ -178,7 +179,6 @@ Task<> IoLane::merge_volume(Volume& volume, Txg closing, VolumeReport& report) {
   report.root = co_await ok(std::move(merging));
   Task<> finishing = writer.finish();
   co_await ok(std::move(finishing));
-  shared_.device_bytes_written += writer.blocks_written() * kBlock;
   report.volume = volume.id();
   report.data_blocks = edit.blocks_added;
   report.data_blocks_dropped = edit.blocks_dropped;
@@ -192,7 +192,7 @@ Task<> IoLane::merge_volume(Volume& volume, Txg closing, VolumeReport& report) {
 }
 
 Task<> IoLane::finish_group(std::vector<VolumeUpdate> updates) {
-  const Txg closed(raw(open_) - 1);
+  const Txg closed = Txg(raw(open_) - 1);
   size_t since_turn = 0;
   for (size_t i = 0; i < closing_.size(); ++i) {
     for (DirtyBlock* block : find(closing_[i])->closing()->sorted()) {
@@ -213,6 +213,12 @@ Task<> IoLane::finish_group(std::vector<VolumeUpdate> updates) {
   retire_idle();
   room_.pulse();
   co_return {};
+}
+
+void IoLane::give_up() {
+  written_.pulse();
+  room_.pulse();
+  if (flipping_) release();
 }
 
 Task<> IoLane::stop() {
@@ -244,7 +250,6 @@ Task<> IoLane::write_run(Run run, std::span<DirtyBlock* const> blocks) {
   }
   Task<> writing = lane_.disk->write(byte_offset(run.start), parts);
   Result<> result = co_await std::move(writing);
-  shared_.device_bytes_written += u64{run.count} * kBlock;
   if (!result) ++shared_.io_errors;
   co_return std::move(result);
 }

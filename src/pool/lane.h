@@ -40,6 +40,7 @@ struct Shared {
   std::atomic<i64> available_blocks{0};    // How far charged_blocks may go: set by each commit.
   std::atomic<i64> group_bytes_max{0};     // open_bytes beyond this close the group.
   std::atomic<i64> dirty_bytes_max{0};     // dirty_bytes beyond this make writers wait.
+  std::atomic<bool> open_changed{false};   // The open group has something to commit.
   std::atomic<bool> failed{false};         // No change is taken any more.
   std::atomic<u64> user_bytes_written{0};
   std::atomic<u64> device_bytes_written{0};
@@ -83,7 +84,8 @@ struct VolumeUpdate {
   NodePtr root;
   u64 size_bytes = 0;
   bool read_only = false;
-  i64 quota_blocks = 0;             // It may grow by so many.
+  i64 quota_blocks = 0;             // It may grow by so many,
+  i64 reserved_blocks = 0;          // of which these are set aside for it.
 };
 
 class IoLane {
@@ -118,6 +120,7 @@ class IoLane {
   // Replay: puts what a record says into the volume's open overlay.
   void replay(Volume& volume, const LogSection& section);
   Task<> start_log(u64 first_sequence, Txg open);       // The lane is ready for its first group, `open`.
+  void give_up();                                       // The pool has failed: wakes who waits for a group.
   // Before the lane is destroyed: waits for what it runs. Its volumes must be held by nobody.
   Task<> stop();
 
@@ -153,8 +156,8 @@ class IoLane {
   Task<> run_log();
   Task<> log_once();
   Task<> collect(std::vector<Volume*> volumes, std::vector<Collected>& collected);
-  Task<> write_record(std::span<const std::byte> payload);
-  Task<> log_settled();  // The record that is under way now has ended.
+  Task<bool> write_record(std::span<const std::byte> payload);  // false: it found no room.
+  Task<> log_settled();  // The record that is under way now touches no overlay any more.
   Task<> merge_volume(Volume& volume, Txg closing, VolumeReport& report);
   Task<> write_run(Run run, std::span<DirtyBlock* const> blocks);
   bool idle(const Volume& volume) const;
@@ -183,6 +186,7 @@ class IoLane {
   std::vector<Volume*> log_waiting_;    // Volumes with someone waiting for a flush.
   bool log_running_ = false;
   u64 log_ticket_ = 0;                  // Of the last record begun.
+  u64 log_settled_ = 0;                 // Of the last record that is done with the overlays.
   u64 log_done_ = 0;                    // Of the last record durable.
   Result<> log_result_{};
   rt::Event log_event_;

@@ -28,7 +28,7 @@ Task<> IoLane::start_log(u64 first_sequence, Txg open) {
 
 Task<> IoLane::log_settled() {
   const u64 ticket = log_ticket_;
-  while (log_done_ < ticket) co_await log_event_.wait();
+  while (log_settled_ < ticket) co_await log_event_.wait();
   co_return {};
 }
 
@@ -55,7 +55,7 @@ Task<> IoLane::run_log() {
       log_waiting_.clear();
       control_.fail_pool(logged.error());
     }
-    log_done_ = log_ticket_;
+    log_settled_ = log_done_ = log_ticket_;
     log_event_.pulse();
   }
   log_running_ = false;
@@ -130,17 +130,21 @@ Task<> IoLane::log_once() {
   for (Collected& each : collected) {
     std::vector<std::pair<u64, std::pair<BlockAddr, u32>>> blocks;
     for (const Placed& placed : each.placed) blocks.push_back({placed.lba, {placed.addr, placed.crc}});
-    // An extent overrides a zero, so a block that died after it was placed is a zero alone.
     sections.push_back({each.volume, each.group, std::move(each.unlogged.zeroed),
                         log_extents(std::move(blocks))});
   }
   const std::vector<std::byte> payload = encode_sections(sections);
-  if (payload.size() > kLogPayloadMax) {
+  bool written = false;
+  if (payload.size() <= kLogPayloadMax) {
+    Task<bool> writing = write_record(payload);
+    written = co_await ok(std::move(writing));
+  }
+  if (!written) {  // Too much for a record: commit the group, which must not wait for us.
+    log_settled_ = log_ticket_;
+    log_event_.pulse();
     Task<> waiting = control_.wait_for_group(executor());
     co_return co_await std::move(waiting);
   }
-  Task<> writing = write_record(payload);
-  co_await ok(std::move(writing));
   if (!mutant(Mutant::skip_flush_of_log)) {
     Task<> flushing = disk().flush();
     co_await ok(std::move(flushing));
@@ -151,7 +155,7 @@ Task<> IoLane::log_once() {
   co_return {};
 }
 
-Task<> IoLane::write_record(std::span<const std::byte> payload) {
+Task<bool> IoLane::write_record(std::span<const std::byte> payload) {
   Task<Run> taking = space_.take_for_log(1);
   const Run following = co_await ok(std::move(taking));
   LogHeader header{.pool_guid = config_.pool_guid,
@@ -169,10 +173,9 @@ Task<> IoLane::write_record(std::span<const std::byte> payload) {
     Task<Run> spilling = space_.take_for_log(blocks);
     run = co_await ok(std::move(spilling));
     space_.adopt_for_log(open_, run);
-    if (run.count < blocks) {  // Free space is in shreds: commit the group instead.
+    if (run.count < blocks) {  // Free space is in shreds.
       space_.adopt_for_log(open_, following);
-      Task<> waiting = control_.wait_for_group(executor());
-      co_return co_await std::move(waiting);
+      co_return false;
     }
     header.payload = run.start;
     header.payload_blocks = blocks;
@@ -194,9 +197,8 @@ Task<> IoLane::write_record(std::span<const std::byte> payload) {
   const std::span<const std::byte> head = bytes.span().first(kBlock);
   Task<> writing = disk().write(byte_offset(at), io::Disk::Parts(&head, 1));
   co_await ok(std::move(writing));
-  shared_.device_bytes_written += bytes.size();
   ++shared_.log_records;
-  co_return {};
+  co_return true;
 }
 
 }  // namespace coppice::pool

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "pool/mutant.h"
+#include "rt/abandon.h"
 
 namespace coppice::pool {
 
@@ -21,12 +22,13 @@ Volume::Volume(IoLane& lane, const VolumeUpdate& update, bool frozen)
       size_bytes_(update.size_bytes),
       read_only_(update.read_only),
       quota_blocks_(update.quota_blocks),
+      reserved_blocks_(update.reserved_blocks),
       root_(update.root),
       open_(std::make_unique<Overlay>()) {}
 
 Volume::~Volume() {
-  CHECK(holders == 0);
-  CHECK(waiting_.empty());
+  CHECK(holders == 0 || rt::Abandon::active());
+  CHECK(waiting_.empty() || rt::Abandon::active());
 }
 
 void Volume::update(const VolumeUpdate& update) {
@@ -34,6 +36,7 @@ void Volume::update(const VolumeUpdate& update) {
   size_bytes_ = update.size_bytes;
   read_only_ = update.read_only;
   quota_blocks_ = update.quota_blocks;
+  reserved_blocks_ = update.reserved_blocks;
   root_ = update.root;
 }
 

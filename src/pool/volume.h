@@ -89,6 +89,7 @@ class Volume final : public blk::Device {
   u64 size_bytes_;
   bool read_only_;
   i64 quota_blocks_;
+  i64 reserved_blocks_;
   NodePtr root_;                  // The committed map.
   NodePtr merged_;                // With the closing group merged in.
   std::unique_ptr<Overlay> open_;

@@ -148,7 +148,6 @@ Task<> Volume::read_miss(Miss& miss, bool last_try, bool& stale) {
   }
   Task<> reading = lane_.disk().read(byte_offset(miss.addr), bytes);
   Result<> result = co_await std::move(reading);
-  lane_.shared().device_bytes_read += bytes.size();
   if (!result) {
     ++lane_.shared().io_errors;
     co_return std::move(result);

@@ -138,7 +138,8 @@ Task<> Volume::charge(u64 blocks) {
         static_cast<i64>(open_->charged_blocks + (closing_ ? closing_->charged_blocks : 0));
     const bool within_quota = mine + want <= quota_blocks_;
     if (within_quota) {
-      if (shared.charged_blocks.fetch_add(want) + want <= shared.available_blocks) co_return {};
+      const i64 limit = shared.available_blocks + std::max(i64{0}, reserved_blocks_ - mine);
+      if (shared.charged_blocks.fetch_add(want) + want <= limit) co_return {};
       shared.charged_blocks -= want;
     }
     if (tries == 2) {

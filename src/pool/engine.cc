@@ -1,0 +1,425 @@
+#include "pool/engine.h"
+
+#include <algorithm>
+
+#include "pool/catalog_codec.h"
+#include "pool/volume.h"
+#include "rt/abandon.h"
+
+namespace coppice::pool {
+namespace {
+constexpr u64 kTickNs = 50'000'000;      // How exactly a group's age is watched.
+constexpr u64 kGroupShare = 3;           // An open group closes at 3/8 of what may be dirty.
+constexpr u64 kGroupOf = 8;
+}  // namespace
+
+// Given to whoever uses a device. It may die on the sync lane or the device's: the rest is posted.
+class EngineHandle final : public Pool::Handle {
+ public:
+  EngineHandle(Engine& engine, IoLane& lane, Volume& volume, u64 user)
+      : release_(new Release{{}, engine, lane, volume, user}) {}
+  ~EngineHandle() override {
+    release_->run = &Release::on_lane;
+    release_->lane.executor().post(*release_);
+  }
+  blk::Device& device() override { return release_->volume; }
+
+ private:
+  struct Release : rt::Job {
+    Engine& engine;
+    IoLane& lane;
+    Volume& volume;
+    u64 user;
+    Release(rt::Job job, Engine& e, IoLane& l, Volume& v, u64 u)
+        : rt::Job(job), engine(e), lane(l), volume(v), user(u) {}
+    static void on_lane(rt::Job& job) {
+      auto& self = static_cast<Release&>(job);
+      self.lane.let_go(self.volume);
+      self.run = &Release::on_sync;
+      self.engine.sync_executor().post(self);
+    }
+    static void on_sync(rt::Job& job) {
+      std::unique_ptr<Release> self(&static_cast<Release&>(job));
+      self->engine.released(self->user);
+    }
+  };
+  Release* release_;  // Owns itself once posted.
+};
+
+Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
+    : lanes_in_(std::move(lanes)),
+      options_(std::move(options)),
+      uberblock_(std::move(uberblock)),
+      disks_([this] {
+        std::vector<std::unique_ptr<MeteredDisk>> disks;
+        for (Lane& lane : lanes_in_) {
+          disks.push_back(std::make_unique<MeteredDisk>(*lane.disk, shared_.device_bytes_read,
+                                                        shared_.device_bytes_written));
+          lane.disk = disks.back().get();
+        }
+        return disks;
+      }()),
+      nodes_(sync_executor(), *disks_[0], options_.node_cache_bytes),
+      sync_space_(sync_executor(), [this](u64 blocks) { return take_granted(blocks); }),
+      admin_(sync_executor()) {
+  shared_.dirty_bytes_max = static_cast<i64>(options_.dirty_bytes_max);
+  shared_.group_bytes_max = static_cast<i64>(options_.dirty_bytes_max / kGroupOf * kGroupShare);
+  struct Want : rt::Job {
+    Engine* engine;
+  };
+  auto want = std::make_unique<Want>();
+  want->engine = this;
+  want->run = [](rt::Job& job) {
+    Engine& engine = *static_cast<Want&>(job).engine;
+    engine.want_posted_ = false;
+    engine.group_wanted_ = true;
+    engine.wanted_.pulse();
+  };
+  want_job_ = std::move(want);
+}
+
+Engine::~Engine() { CHECK(stopping_ || rt::Abandon::active()); }
+
+// --- Control
+
+Task<std::vector<Run>> Engine::take_granted(u64 blocks) {
+  co_return space_->take(blocks);
+}
+
+Task<std::vector<Run>> Engine::grant(rt::Executor& home, u64 blocks) {
+  // What lies in grants is lost to the others: near the end, only small ones are made.
+  const u64 share = std::max<u64>(16, space_->free_blocks() / 64);
+  return rt::call(home, sync_executor(), take_granted(std::min(blocks, share)));
+}
+
+void Engine::want_group() {
+  if (want_posted_.exchange(true)) return;
+  sync_executor().post(*want_job_);
+}
+
+Task<> Engine::wait_for_group(rt::Executor& home) {
+  return rt::call(home, sync_executor(), sync());
+}
+
+Task<> Engine::sync() {
+  const Txg group = open_;
+  group_wanted_ = true;
+  wanted_.pulse();
+  Task<> waiting = wait_durable(group);
+  co_return co_await std::move(waiting);
+}
+
+Task<> Engine::wait_durable(Txg group) {
+  while (durable_ < group) {
+    if (shared_.failed) co_return std::unexpected(failed_with_);
+    co_await durable_event_.wait();
+  }
+  co_return {};
+}
+
+void Engine::fail_pool(const Error& error) {
+  struct Failure : rt::Job {
+    Engine* engine;
+    Error error;
+  };
+  auto* failure = new Failure;
+  failure->engine = this;
+  failure->error = error;
+  failure->run = [](rt::Job& job) {
+    std::unique_ptr<Failure> self(&static_cast<Failure&>(job));
+    self->engine->stop_taking_changes(std::move(self->error));
+  };
+  shared_.failed = true;
+  sync_executor().post(*failure);
+}
+
+void Engine::stop_taking_changes(Error error) {
+  shared_.failed = true;
+  if (failure_.empty()) {
+    failed_with_ = error;
+    failure_ = describe(error);
+    warn("pool '" + name() + "' takes no more changes: " + failure_ +
+         "; what was flushed is safe: mend the device and open the pool again");
+  }
+  durable_event_.pulse();
+  thawed_.pulse();
+  wanted_.pulse();
+  jobs_event_.pulse();
+  for (auto& lane : lanes_) {
+    struct GiveUp : rt::Job {
+      IoLane* lane;
+    };
+    auto* job = new GiveUp;
+    job->lane = lane.get();
+    job->run = [](rt::Job& base) {
+      std::unique_ptr<GiveUp> self(&static_cast<GiveUp&>(base));
+      self->lane->give_up();
+    };
+    lane->executor().post(*job);
+  }
+}
+
+void Engine::warn(std::string line) {
+  if (options_.warn) options_.warn(std::move(line));
+}
+
+// --- The group loop
+
+Task<> Engine::run_groups() {
+  while (!stopping_ && !shared_.failed) {
+    if (!group_wanted_) {
+      co_await wanted_.wait();
+      continue;
+    }
+    group_wanted_ = false;
+    Task<> committing = commit_group();
+    Result<> committed = co_await std::move(committing);
+    if (!committed) stop_taking_changes(std::move(committed).error());
+  }
+  co_return {};
+}
+
+// Closes groups that have grown old, and keeps background work going.
+Task<> Engine::run_ticker() {
+  while (!stopping_ && !shared_.failed) {
+    co_await rt::sleep_for(sync_executor(), kTickNs);
+    const bool old = sync_executor().now_ns() - opened_ns_ >= options_.group_ns;
+    if ((old && shared_.open_changed) || !catalog_->jobs().empty()) want_group();
+  }
+  co_return {};
+}
+
+Task<> Engine::close() {
+  if (!users_.empty()) co_return fail(Errc::busy, "close the pool", "devices of it are in use");
+  scrub_stop_ = true;
+  Result<> result;
+  if (!shared_.failed) {
+    Task<> syncing = sync();
+    result = co_await std::move(syncing);
+  }
+  stopping_ = true;
+  wanted_.pulse();
+  thawed_.pulse();
+  Task<> joining = background_.join();
+  (void)co_await std::move(joining);
+  for (auto& lane : lanes_) {
+    Task<> stopping = rt::call(sync_executor(), lane->executor(), lane->stop());
+    (void)co_await std::move(stopping);
+  }
+  Task<> draining = sync_space_.drain();
+  (void)co_await std::move(draining);
+  Task<> punching = punches_.join();
+  (void)co_await std::move(punching);
+  co_await rt::yield(sync_executor());  // Jobs posted before the lanes stopped have now run.
+  co_return std::move(result);
+}
+
+// --- Administration
+
+Task<Pool::Session> Engine::begin() {
+  Session session;
+  session.turn = co_await admin_.lock();
+  while (frozen_ && !shared_.failed) co_await thawed_.wait();
+  if (shared_.failed) co_return std::unexpected(failed_with_);
+  session.transaction = catalog_->begin();
+  co_return session;
+}
+
+Task<Txg> Engine::commit(Session session, HistoryRecord history) {
+  CHECK(session.transaction != nullptr);
+  Task<> trimming = discard_beyond(*session.transaction);
+  co_await ok(std::move(trimming));
+  while (frozen_ && !shared_.failed) co_await thawed_.wait();
+  if (shared_.failed) co_return std::unexpected(failed_with_);
+  const Txg group = open_;
+  history.txg = group;
+  catalog_->accept(std::move(session.transaction));
+  limits_changed_ = true;
+  catalog_->add_history(std::move(history));
+  session.turn.release();
+  group_wanted_ = true;
+  wanted_.pulse();
+  Task<> waiting = wait_durable(group);
+  co_await ok(std::move(waiting));
+  co_return group;
+}
+
+Task<> Engine::record(HistoryRecord history) {
+  while (frozen_ && !shared_.failed) co_await thawed_.wait();
+  if (shared_.failed) co_return std::unexpected(failed_with_);
+  history.txg = open_;
+  catalog_->add_history(std::move(history));
+  shared_.open_changed = true;
+  co_return {};
+}
+
+// A volume that shrinks loses its end first, like any other discard.
+Task<> Engine::discard_beyond(const Transaction& transaction) {
+  for (const TreeOp& op : transaction.tree_ops()) {
+    const auto* resize = std::get_if<ResizeVolume>(&op);
+    if (resize == nullptr || resize->new_bytes >= resize->old_bytes) continue;
+    if (volume_state_missing(resize->dataset)) continue;
+    Task<std::unique_ptr<Handle>> opening = open_volume(resize->dataset, false);
+    std::unique_ptr<Handle> handle = co_await ok(std::move(opening));
+    blk::Device& device = handle->device();
+    const u64 length = device.size_bytes() - std::min(device.size_bytes(), resize->new_bytes);
+    Task<> discarding =
+        rt::call(sync_executor(), device.executor(), device.discard(resize->new_bytes, length, {}));
+    co_await ok(std::move(discarding));
+  }
+  co_return {};
+}
+
+Task<std::vector<HistoryRecord>> Engine::history(u64 from_sequence, size_t count_max) {
+  std::vector<HistoryRecord> records;
+  Task<> syncing = sync();
+  (void)co_await std::move(syncing);  // So that the newest is there; of a failed pool, what is durable.
+  Cursor cursor(nodes_, uberblock_.catalog);
+  const std::string first = history_key(from_sequence);
+  Task<> seeking = cursor.seek(first);
+  co_await ok(std::move(seeking));
+  RecordAssembler assembler;
+  const std::string end = history_end();
+  while (!cursor.at_end() && cursor.key() < end && records.size() < count_max) {
+    auto record = co_await ok(assembler.feed(cursor.key(), cursor.value()));
+    if (record) {
+      HistoryRecord decoded = co_await ok(decode_history(record->id, record->bytes));
+      records.push_back(std::move(decoded));
+    }
+    Task<> stepping = cursor.next();
+    co_await ok(std::move(stepping));
+  }
+  co_return records;
+}
+
+// --- Devices
+
+IoLane& Engine::lane_of(DatasetId id) { return *lanes_[raw(id) % lanes_.size()]; }
+
+VolumeUpdate Engine::update_for(DatasetId id) const {
+  VolumeUpdate update{.volume = id, .root = {}, .size_bytes = 0, .quota_blocks = 1ll << 60};
+  const Dataset* dataset = catalog_->dataset(id);
+  const VolumeState* state = catalog_->volume_state(id);
+  CHECK(dataset != nullptr && state != nullptr);
+  update.root = state->live.root;
+  update.size_bytes = dataset->volsize_bytes;
+  update.read_only = inherited_read_only(id);
+  if (const auto limits = limits_.find(id); limits != limits_.end()) {
+    update.quota_blocks = limits->second.quota_blocks;
+    update.reserved_blocks = limits->second.reserved_blocks;
+  }
+  return update;
+}
+
+bool Engine::inherited_read_only(DatasetId id) const {
+  for (const Dataset* dataset = catalog_->dataset(id); dataset != nullptr;
+       dataset = catalog_->dataset(dataset->parent)) {
+    const auto found = dataset->properties.find("readonly");
+    if (found != dataset->properties.end()) return found->second == "on";
+  }
+  return false;
+}
+
+bool Engine::volume_state_missing(DatasetId id) const {
+  return catalog_->volume_state(id) == nullptr;
+}
+
+Task<std::unique_ptr<Pool::Handle>> Engine::open_volume(DatasetId id, bool) {
+  while (frozen_ && !shared_.failed) co_await thawed_.wait();
+  const Dataset* dataset = catalog_->dataset(id);
+  if (dataset == nullptr || volume_state_missing(id))
+    co_return fail(Errc::not_found, "open a volume", "there is no such volume");
+  ++users_[raw(id)];
+  IoLane& lane = lane_of(id);
+  Task<Volume*> activating =
+      rt::call(sync_executor(), lane.executor(), activate_on(lane, update_for(id), SnapshotId{}));
+  Volume* volume = co_await ok(std::move(activating));
+  co_return std::make_unique<EngineHandle>(*this, lane, *volume, raw(id));
+}
+
+Task<std::unique_ptr<Pool::Handle>> Engine::open_snapshot(SnapshotId id) {
+  while (frozen_ && !shared_.failed) co_await thawed_.wait();
+  const Snapshot* snapshot = catalog_->snapshot(id);
+  if (snapshot == nullptr || raw(snapshot->createtxg) == 0)
+    co_return fail(Errc::not_found, "open a snapshot", "there is no such snapshot");
+  ++users_[raw(id)];
+  const VolumeUpdate update{.volume = DatasetId(raw(id)),
+                            .root = snapshot->tree.root,
+                            .size_bytes = snapshot->volsize_bytes,
+                            .read_only = true};
+  IoLane& lane = lane_of(snapshot->dataset);
+  Task<Volume*> activating =
+      rt::call(sync_executor(), lane.executor(), activate_on(lane, update, id));
+  Volume* volume = co_await ok(std::move(activating));
+  co_return std::make_unique<EngineHandle>(*this, lane, *volume, raw(id));
+}
+
+Task<Volume*> Engine::activate_on(IoLane& lane, VolumeUpdate update, SnapshotId snapshot) {
+  Volume& volume =
+      raw(snapshot) == 0 ? lane.activate(update) : lane.view_snapshot(snapshot, update);
+  lane.hold(volume);
+  co_return &volume;
+}
+
+void Engine::released(u64 user) {
+  const auto found = users_.find(user);
+  CHECK(found != users_.end() && found->second > 0);
+  if (--found->second == 0) users_.erase(found);
+}
+
+bool Engine::in_use(DatasetId id) const {
+  if (users_.contains(raw(id))) return true;
+  for (const auto& [user, count] : users_) {
+    const Snapshot* snapshot = catalog_->snapshot(SnapshotId(user));
+    if (snapshot != nullptr && snapshot->dataset == id) return true;
+  }
+  return false;
+}
+
+bool Engine::in_use(SnapshotId id) const { return users_.contains(raw(id)); }
+
+// --- The static doors
+
+Task<> Pool::create(Lane sync, CreateOptions options) {
+  const u64 blocks = sync.disk->size_bytes() / kBlock;
+  if (options.name.empty() || options.name.size() > kPoolNameMax)
+    co_return fail(Errc::invalid, "create a pool", "its name must have 1 to 255 characters");
+  if (blocks * kBlock < kPoolBytesMin)
+    co_return fail(Errc::invalid, "create a pool",
+                   "the device is too small: a pool takes at least 16 MiB");
+  Task<> making = make_pool(sync, std::move(options), blocks);
+  co_return co_await std::move(making);
+}
+
+Task<std::string> Pool::probe(Lane sync) {
+  Task<Uberblock> reading = read_uberblock(*sync.disk);
+  Uberblock uberblock = co_await ok(std::move(reading));
+  co_return std::move(uberblock.name);
+}
+
+Task<std::unique_ptr<Pool>> Pool::open(std::vector<Lane> lanes, Options options) {
+  CHECK(!lanes.empty() && lanes.size() <= kLanesMax);
+  Task<Uberblock> reading = read_uberblock(*lanes[0].disk);
+  Uberblock uberblock = co_await ok(std::move(reading));
+  if (!options.name.empty() && options.name != uberblock.name)
+    co_return fail(Errc::invalid, "open the pool",
+                   "it is named '" + uberblock.name + "', not '" + options.name + "'");
+  const u64 have = lanes[0].disk->size_bytes() / kBlock;
+  if (have < uberblock.device_blocks)
+    co_return fail(Errc::corrupt, "open the pool",
+                   "it is truncated: it had " + std::to_string(uberblock.device_blocks * kBlock) +
+                       " bytes, and has " + std::to_string(have * kBlock) +
+                       "; restore the whole file");
+  auto engine =
+      std::make_unique<Engine>(std::move(lanes), std::move(options), std::move(uberblock));
+  Task<> loading = engine->load();
+  Result<> loaded = co_await std::move(loading);
+  if (!loaded) {
+    Task<> closing = engine->abandon();
+    (void)co_await std::move(closing);
+    co_return std::unexpected(std::move(loaded).error());
+  }
+  co_return std::unique_ptr<Pool>(std::move(engine));
+}
+
+}  // namespace coppice::pool
