@@ -1,6 +1,10 @@
 # Compiler-wide settings: warnings, the CPU baseline, sanitizers, the compiler cache and a fast linker.
 
 add_compile_options(-Wall -Wextra -Werror -march=x86-64-v2)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # Optimising, it takes the error of a std::expected that holds a value, and sums of strings, for mistakes.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized> $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+endif()
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
