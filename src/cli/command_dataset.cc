@@ -62,7 +62,6 @@ Attempt<std::vector<std::string>> doomed_names(Connection& connection, const Doo
   std::vector<std::string> existing;
   if (doomed.ranges()) {
     TRY(const auto rows, fetch(connection, {.roots = {doomed.name},
-                                            .depth = 1,
                                             .types = {schema::DatasetType::SNAPSHOT},
                                             .properties = {"type"}}));
     for (const FetchedRow& row : rows) existing.push_back(row.name.substr(row.name.find('@') + 1));

@@ -64,13 +64,6 @@ Attempt<> list(Session& session, const ListOptions& options) {
   const std::vector<std::string> columns = columns_of(options);
   if (columns.empty()) return misuse("-o names no column");
   TRY(Query query, query_of(options.selection));
-  // Whoever asks a dataset for snapshots means its own, as with zfs.
-  const bool own = names_snapshots(query.types) && !query.recursive && !query.depth;
-  if (own && std::ranges::none_of(query.roots, [](const std::string& name) {
-        return name.find_first_of("@#") != name.npos;
-      })) {
-    query.depth = 1;
-  }
   // Columns to sort by are fetched even if nobody sees them; the name comes with every row.
   std::vector<std::string> fetched = columns;
   for (const auto* keys : {&options.ascending, &options.descending}) {

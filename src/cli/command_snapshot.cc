@@ -117,19 +117,22 @@ void add_rollback(CommandLine& line) {
 // --- bookmark ---
 
 struct BookmarkOptions {
-  std::string snapshot, bookmark;
+  std::string source, bookmark;
 };
 
 Attempt<> bookmark(Session& session, const BookmarkOptions& options) {
-  TRY_VOID(need_snapshots({options.snapshot}));
-  // "#mark" and "mark" say as much as "NAME#mark".
+  const size_t mark = options.source.find_first_of("@#");
+  if (mark == std::string::npos) {
+    return misuse(
+        fmt::format("'{}' is neither a snapshot's name nor a bookmark's", options.source));
+  }
+  // "#new" and "new" say as much as "NAME#new".
   std::string name = options.bookmark;
   if (name.find('#') == name.npos) name.insert(0, "#");
-  if (name.starts_with('#')) name.insert(0, options.snapshot.substr(0, options.snapshot.find('@')));
+  if (name.starts_with('#')) name.insert(0, options.source.substr(0, mark));
   TRY(Connection * connection, session.connect());
-  TRY_VOID(
-      invoke(*connection, options.snapshot,
-             {.verb = "bookmark", .arguments = {{"snapshot", options.snapshot}, {"name", name}}}));
+  TRY_VOID(invoke(*connection, options.source,
+                  {.verb = "bookmark", .arguments = {{"source", options.source}, {"name", name}}}));
   return {};
 }
 
@@ -140,7 +143,7 @@ void add_bookmark(CommandLine& line) {
                     .summary = "Remember a snapshot's point in time without keeping its blocks",
                     .example = "coppice bookmark tank/vm@monday tank/vm#monday",
                     .group = "Snapshots"});
-  add_name(command, "SNAPSHOT", options->snapshot, "NAME@SNAP");
+  add_name(command, "SNAPSHOT", options->source, "NAME@SNAP, or another bookmark");
   add_name(command, "BOOKMARK", options->bookmark, "NAME#BOOKMARK of the same dataset");
   line.runs(command, [options](Session& session) { return bookmark(session, *options); });
 }
@@ -156,7 +159,7 @@ struct HoldOptions {
 Attempt<> hold(Session& session, const char* verb, const HoldOptions& options) {
   TRY_VOID(need_snapshots(options.snapshots));
   TRY(const std::string pool, one_pool(options.snapshots));
-  nlohmann::ordered_json arguments = {{"tag", options.tag}, {"names", options.snapshots}};
+  nlohmann::ordered_json arguments = {{"tag", options.tag}, {"snapshots", options.snapshots}};
   if (options.recursive) arguments["recursive"] = true;
   TRY(Connection * connection, session.connect());
   TRY_VOID(invoke(*connection, pool, {.verb = verb, .arguments = std::move(arguments)}));

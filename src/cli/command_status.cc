@@ -86,8 +86,8 @@ nlohmann::ordered_json host_facts(schema::HostStatus::Reader status) {
                         {"turns", each.getTurns()},
                         {"completions", each.getCompletions()},
                         {"jobs", each.getJobs()},
-                        {"system_calls", each.getSystemCalls()},
-                        {"idle_ns", each.getIdleNs()}});
+                        {"sleeps", each.getSleeps()},
+                        {"wakes", each.getWakes()}});
   }
   auto& warnings = list("warnings");
   for (auto each : status.getWarnings()) warnings.push_back(each.cStr());

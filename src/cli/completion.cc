@@ -85,10 +85,9 @@ Attempt<> add_datasets(Connection& connection, std::vector<schema::DatasetType> 
 // Snapshots or bookmarks of the dataset that `word` names before its '@' or '#'.
 Attempt<> add_marks(Connection& connection, const std::string& word, char mark, Candidates& into) {
   const auto type = mark == '@' ? schema::DatasetType::SNAPSHOT : schema::DatasetType::BOOKMARK;
-  TRY(const auto rows, fetch(connection, {.roots = {word.substr(0, word.find(mark))},
-                                          .depth = 1,
-                                          .types = {type},
-                                          .properties = {"type"}}));
+  TRY(const auto rows,
+      fetch(connection,
+            {.roots = {word.substr(0, word.find(mark))}, .types = {type}, .properties = {"type"}}));
   for (const FetchedRow& row : rows) into.push_back(row.name);
   return {};
 }

@@ -24,7 +24,7 @@ Result<PoolFile> open_pool_file(const std::string& path);
 struct NewPoolFile {
   std::string path;
   std::optional<u64> size_bytes = {};  // Needed where there is no file yet.
-  bool force = false;             // Take it even though it looks used.
+  bool force = false;                  // Take it even though it looks used.
 };
 // Opens or makes the file of a new pool. exists: it looks used, and the error says by what.
 Result<PoolFile> make_pool_file(NewPoolFile options);

@@ -195,10 +195,4 @@ Attempt<std::vector<schema::DatasetType>> parse_types(const std::vector<std::str
   return types;
 }
 
-bool names_snapshots(const std::vector<schema::DatasetType>& types) {
-  return std::ranges::any_of(types, [](schema::DatasetType type) {
-    return type == schema::DatasetType::SNAPSHOT || type == schema::DatasetType::BOOKMARK;
-  });
-}
-
 }  // namespace coppice::cli

@@ -16,9 +16,11 @@ namespace coppice::cli {
 struct Query {
   std::vector<std::string> roots = {};  // Empty: every pool, and all below.
   bool recursive = false;
-  std::optional<u32> depth = {};                // Levels below a root; implies `recursive`.
-  std::vector<schema::DatasetType> types = {};  // Empty: groups and volumes, and roots of any type.
-  std::vector<std::string> properties = {};     // Empty: all that a row has.
+  std::optional<u32> depth = {};  // Levels below a root; implies `recursive`.
+  // Empty: groups and volumes, and roots of any type. With snapshots or bookmarks: those of each
+  // dataset that the query reaches.
+  std::vector<schema::DatasetType> types = {};
+  std::vector<std::string> properties = {};  // Empty: all that a row has.
 };
 
 struct FetchedValue {
@@ -56,7 +58,6 @@ class Catalogue {
 // "volume,snapshot", "all": as `-t` takes them, with zfs's other names.
 Attempt<std::vector<schema::DatasetType>> parse_types(const std::vector<std::string>& names);
 const char* name_of(schema::DatasetType type);
-bool names_snapshots(const std::vector<schema::DatasetType>& types);  // Or bookmarks.
 
 // Levels that `name` is below `root`: 0 is root itself, and a snapshot or bookmark is below its
 // dataset.
