@@ -114,8 +114,8 @@ struct ReactorStatus {
   turns @1 :UInt64;            # Times round its loop.
   completions @2 :UInt64;      # Of the kernel's requests.
   jobs @3 :UInt64;             # From its mailbox.
-  systemCalls @4 :UInt64;
-  idleNs @5 :UInt64;
+  sleeps @4 :UInt64;           # How often it had nothing to do.
+  wakes @5 :UInt64;            # By other threads.
 }
 
 struct ListenerStatus {

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <unistd.h>
+
+#include <cstdio>
 
 #include "host/restore.h"
 
@@ -55,10 +58,21 @@ Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings, std::function<v
       lanes_(lanes),
       settings_(std::move(settings)),
       log_(std::move(log)),
+      started_s_(loop.wall_ns() / 1'000'000'000),
+      started_ns_(loop.now_ns()),
+      statm_(open("/proc/self/statm", O_RDONLY | O_CLOEXEC)),
       exports_(lanes, log_),
       opening_(loop) {}
 
 Daemon::~Daemon() { CHECK(pools_.empty()); }
+
+u64 Daemon::resident_bytes() const {
+  char text[128] = {};
+  unsigned long long total = 0, resident = 0;
+  if (!statm_ || pread(statm_.get(), text, sizeof text - 1, 0) <= 0) return 0;
+  if (std::sscanf(text, "%llu %llu", &total, &resident) != 2) return 0;
+  return resident * static_cast<u64>(sysconf(_SC_PAGESIZE));
+}
 
 void Daemon::warn(std::string line) {
   log_(line);

@@ -56,6 +56,9 @@ class Daemon {
   Lanes& lanes() { return lanes_; }
   Exports& exports() { return exports_; }
   const Settings& settings() const { return settings_; }
+  u64 started_s() const { return started_s_; }
+  u64 started_ns() const { return started_ns_; }
+  u64 resident_bytes() const;
   void log(std::string line) { log_(std::move(line)); }
   void warn(std::string line);  // Logged, and kept for `status`.
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -89,6 +92,9 @@ class Daemon {
   Settings settings_;
   std::function<void(std::string)> log_;
   std::vector<std::string> warnings_;
+  const u64 started_s_;
+  const u64 started_ns_;
+  cap::Fd statm_;  // /proc/self/statm, opened at start-up: afterwards nothing is.
   Exports exports_;
   rt::Mutex opening_;
   std::map<std::string, Ref<OpenPool>, std::less<>> pools_;

@@ -1,0 +1,209 @@
+#include "host/apply.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace coppice::host {
+namespace {
+
+bool touches_exports(std::string_view verb) {
+  constexpr std::array<std::string_view, 4> kVerbs = {"export", "unexport", "set", "inherit"};
+  return std::ranges::find(kVerbs, verb) != kVerbs.end();
+}
+
+template <class... Parts>
+struct Overloaded : Parts... {
+  using Parts::operator()...;
+};
+
+// With the turn held if there is an effect on exports at all.
+Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket, Applied& applied) {
+  Exports& exports = site.exports();
+  for (auto& effect : effects) {
+    if (auto* start = std::get_if<verb::StartExport>(&effect)) {
+      auto starting = exports.start(site, std::move(*start), std::move(socket));
+      applied.started = co_await ok(std::move(starting));
+    } else if (auto* stop = std::get_if<verb::StopExport>(&effect)) {
+      auto ids = exports.find_all(site, stop->dataset, stop->snapshot, stop->spec.address);
+      auto report = co_await ok(exports.stop(std::move(ids)));
+      std::ranges::move(report.ended, std::back_inserter(applied.stopped.ended));
+      std::ranges::move(report.closed, std::back_inserter(applied.stopped.closed));
+    } else if (auto* change = std::get_if<verb::SetReadOnly>(&effect)) {
+      if (change->read_only) co_await ok(exports.forbid_writing(site, change->dataset));
+    }  // RenameExport: the table names exports by what the catalog says.
+  }
+  co_return {};
+}
+
+// What the verb does once the turn is held.
+Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket) {
+  const bool dry_run = invocation.dry_run;
+  auto outcome = co_await ok(site.admin().run(std::move(invocation)));
+  if (outcome.refusal) co_return refused(*std::move(outcome.refusal));
+  Applied applied;
+  applied.report = std::move(outcome.report);
+  applied.reclaim_bytes = outcome.reclaim_bytes;
+  if (!dry_run) {
+    auto effects = std::move(outcome.effects);
+    co_await ok(bring_about(site, std::move(effects), std::move(socket), applied));
+  }
+  co_return applied;
+}
+
+Attempt<std::string> name_now(Site& site, const verb::Target& target) {
+  const auto now = refresh(site.pool().catalog(), target);
+  if (!now) return std::unexpected(now.error());
+  return verb::full_name(site.pool().catalog(), *now);
+}
+
+verb::Invocation invocation_of(std::string verb, std::string name, std::string caller) {
+  verb::Invocation invocation;
+  invocation.verb = std::move(verb);
+  invocation.caller = std::move(caller);
+  invocation.arguments.emplace("name", std::move(name));
+  return invocation;
+}
+
+Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, bool force,
+                                        std::string caller) {
+  Exports& exports = site.exports();
+  const u32 clients = exports.clients_of(ids);
+  if (clients > 0 && !force)
+    co_return refused(EBUSY, fmt::format("cannot unexport: {} clients are connected; disconnect them, or "
+                                         "use force to cut them off",
+                                         clients));
+  StopReport report;
+  for (const ExportId id : ids) {
+    const auto view = exports.view(id);
+    if (!view) continue;
+    if (!view->pinned) {  // The catalog knows nothing of it.
+      std::vector<ExportId> one{id};
+      auto stopped = co_await ok(exports.stop(std::move(one)));
+      std::ranges::move(stopped.ended, std::back_inserter(report.ended));
+      std::ranges::move(stopped.closed, std::back_inserter(report.closed));
+      continue;
+    }
+    auto invocation = invocation_of("unexport", view->name, caller);
+    invocation.arguments.emplace("address", view->spec.address);
+    cap::Fd none;
+    auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(none)));
+    if (!applied) co_return refused(applied.error());
+    if (exports.view(id)) {  // It did not run, so the verb saw nothing to stop.
+      std::vector<ExportId> one{id};
+      auto stopped = co_await ok(exports.stop(std::move(one)));
+      applied->stopped = std::move(stopped);
+    }
+    std::ranges::move(applied->stopped.ended, std::back_inserter(report.ended));
+    std::ranges::move(applied->stopped.closed, std::back_inserter(report.closed));
+  }
+  co_return report;
+}
+
+}  // namespace
+
+Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation) {
+  rt::Mutex::Lock turn;
+  if (touches_exports(invocation.verb)) turn = co_await site.exports().turn();
+  cap::Fd none;
+  auto applied = co_await apply_held(site, std::move(invocation), std::move(none));
+  co_return applied;
+}
+
+Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation) {
+  auto name = name_now(site, target);
+  if (!name) co_return refused(name.error());
+  invocation.arguments.insert_or_assign("name", *std::move(name));
+  auto applied = co_await apply(site, std::move(invocation));
+  co_return applied;
+}
+
+Task<Attempt<verb::Target>> apply_and_find(Site& site, verb::Invocation invocation, std::string name) {
+  auto applied = co_await ok(apply(site, std::move(invocation)));
+  if (!applied) co_return refused(applied.error());
+  co_return verb::find_target(site.pool().catalog(), name);
+}
+
+Task<Attempt<verb::Target>> apply_to_and_find(Site& site, verb::Target target,
+                                              verb::Invocation invocation, std::string name) {
+  auto applied = co_await ok(apply_to(site, std::move(target), std::move(invocation)));
+  if (!applied) co_return refused(applied.error());
+  co_return verb::find_target(site.pool().catalog(), name);
+}
+
+Task<Attempt<verb::Target>> take_snapshot(Site& site, verb::Target target, std::string short_name,
+                                          verb::Invocation invocation) {
+  auto dataset = name_now(site, target);
+  if (!dataset) co_return refused(dataset.error());
+  std::string name = *dataset + "@" + short_name;
+  invocation.arguments.insert_or_assign("names", verb::Names{name});
+  auto taken = co_await apply_and_find(site, std::move(invocation), std::move(name));
+  co_return taken;
+}
+
+Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrder order,
+                                      std::string caller) {
+  Exports& exports = site.exports();
+  const auto turn = co_await exports.turn();
+  auto name = name_now(site, target);
+  if (!name) co_return refused(name.error());
+  const std::string& address = order.spec.address;
+  if (!order.socket && !exports.listening(address))
+    co_return refused(ENOENT, fmt::format("cannot export '{}': nobody listens at {}; pass a socket", *name,
+                                          address));
+  if (exports.full())
+    co_return refused(E2BIG, fmt::format("cannot export '{}': there are {} exports, which is the limit",
+                                         *name, Exports::kExportsMax));
+  if (const ExportId there = exports.find(site, target.dataset, target.snapshot, address)) {
+    if (exports.view(there)->running)
+      co_return refused(EEXIST, fmt::format("cannot export '{}': it is exported at {}", *name, address));
+    co_await ok(exports.resume(there, std::move(order.socket)));
+    co_return there;
+  }
+  auto invocation = invocation_of("export", *name, std::move(caller));
+  invocation.arguments.emplace("protocol", order.spec.protocol);
+  invocation.arguments.emplace("address", address);
+  invocation.arguments.emplace("readonly", order.spec.read_only);
+  invocation.arguments.emplace("pinned", order.pinned);
+  auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(order.socket)));
+  if (!applied) co_return refused(applied.error());
+  co_return applied->started;
+}
+
+Task<Attempt<StopReport>> unexport_target(Site& site, verb::Target target, UnexportOrder order,
+                                          std::string caller) {
+  const auto turn = co_await site.exports().turn();
+  auto name = name_now(site, target);
+  if (!name) co_return refused(name.error());
+  auto ids = site.exports().find_all(site, target.dataset, target.snapshot, order.address);
+  if (ids.empty())
+    co_return refused(ENOENT, fmt::format("cannot unexport '{}': it is not exported{}{}", *name,
+                                          order.address.empty() ? "" : " at ", order.address));
+  auto report = co_await unexport_held(site, std::move(ids), order.force, std::move(caller));
+  co_return report;
+}
+
+Task<Attempt<StopReport>> unexport(Site& site, ExportId id, bool force, std::string caller) {
+  const auto turn = co_await site.exports().turn();
+  if (site.exports().site_of(id) != &site) co_return refused(ENOENT, "the export has ended");
+  std::vector<ExportId> ids{id};
+  auto report = co_await unexport_held(site, std::move(ids), force, std::move(caller));
+  co_return report;
+}
+
+Task<Attempt<>> drop_export(Site& site, ExportId id) {
+  const auto turn = co_await site.exports().turn();
+  std::vector<ExportId> ids;
+  if (site.exports().site_of(id) == &site) ids.push_back(id);
+  co_await ok(site.exports().stop(std::move(ids)));
+  co_return Attempt<>{};
+}
+
+Task<Attempt<ExportView>> report_export(Site& site, ExportId id) {
+  auto view = site.exports().view(id);
+  if (!view || site.exports().site_of(id) != &site) co_return refused(ENOENT, "the export has ended");
+  co_return *std::move(view);
+}
+
+}  // namespace coppice::host
