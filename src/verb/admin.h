@@ -86,7 +86,11 @@ Task<u64> reclaimable_bytes(pool::Pool& pool, const pool::Transaction& transacti
 
 Refusal refusal_of(const Error& error);
 
-// As JSON, for HistoryRecord::effects.
+// As JSON, for HistoryRecord::effects. Long lists are cut, and say how long they were.
 std::string to_json(const Changes& changes);
+std::string to_json(const Arguments& arguments);
+// {"verbs": [{"verb": ..., "arguments": ...}...], "changes": ...}: what a replay needs, and what
+// people ask.
+std::string history_effects(const std::vector<Invocation>& invocations, const Changes& changes);
 
 }  // namespace coppice::verb

@@ -70,6 +70,9 @@ struct Accounts {
   u64 available = 0;
   u64 referenced = 0;
   u64 used_by_dataset = 0, used_by_snapshots = 0, used_by_children = 0;
+  u64 logical_used = 0;  // Of it and everything below; live data only.
+  u64 logical_referenced = 0;
+  u64 snapshots = 0;  // How many, of it and everything below.
 };
 
 class Reader {
@@ -79,7 +82,7 @@ class Reader {
   Reader(const pool::CatalogView& view, const Facts& facts, pool::Pool* pool);
   ~Reader();
 
-  // The value; nothing if the property does not apply to the target. ENOENT: no such property.
+  // The value; nothing if the target has none of that name. EINVAL: no such property.
   Task<Attempt<std::optional<PropertyValue>>> get(Target target, std::string name);
   // All native properties of the target, then user properties by name.
   Task<std::vector<std::pair<std::string, PropertyValue>>> get_all(Target target);

@@ -175,6 +175,10 @@ Attempt<Arguments> bind(const Row& row, std::vector<Value> positional, Arguments
 // "create tank/v size=1073741824": one line, for history and traces.
 std::string command_text(const Row& row, const Arguments& arguments);
 
+// Before commit: a StartExport gets the name that its volume has in the end, after renames in the
+// same transaction.
+void settle_names(const pool::CatalogView& view, std::vector<Effect>& effects);
+
 // "64G" -> bytes: digits with an optional fraction and K M G T P E (of 1024), with or without B or
 // iB.
 std::optional<u64> parse_size(std::string_view text);
