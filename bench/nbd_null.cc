@@ -146,7 +146,8 @@ Result<int> listen_on(std::string_view path) {
   ::unlink(address.sun_path);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail(Errc::io, "making a socket", errno);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(fd, 128) != 0)
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(fd, 128) != 0)
     return fail(Errc::io, "listening on a socket", errno);
   return fd;
 }
@@ -173,10 +174,14 @@ Arguments parse(int argc, char** argv) {
   Arguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
-    if (word == "--memory") arguments.memory = true;
-    else if (word == "--size" && i + 1 < argc) arguments.size_bytes = std::strtoull(argv[++i], nullptr, 0);
-    else if (word == "--poll-us" && i + 1 < argc) arguments.poll_ns = 1000 * std::strtoull(argv[++i], nullptr, 0);
-    else arguments.socket = word;
+    if (word == "--memory")
+      arguments.memory = true;
+    else if (word == "--size" && i + 1 < argc)
+      arguments.size_bytes = std::strtoull(argv[++i], nullptr, 0);
+    else if (word == "--poll-us" && i + 1 < argc)
+      arguments.poll_ns = 1000 * std::strtoull(argv[++i], nullptr, 0);
+    else
+      arguments.socket = word;
   }
   return arguments;
 }
@@ -187,7 +192,8 @@ Arguments parse(int argc, char** argv) {
 int main(int argc, char** argv) {
   const auto arguments = coppice::parse(argc, argv);
   if (arguments.socket.empty()) {
-    std::fprintf(stderr, "usage: coppice-nbd-null SOCKET [--size BYTES] [--memory] [--poll-us N]\n");
+    std::fprintf(stderr,
+                 "usage: coppice-nbd-null SOCKET [--size BYTES] [--memory] [--poll-us N]\n");
     return 2;
   }
   const auto outcome = coppice::run(arguments);

@@ -1,7 +1,7 @@
 // tests/fuzz/nbd_negotiation_fuzz.cc — an NBD client that says anything while it negotiates.
 //
-// The first byte chooses how the rest arrives. Whatever the client says, the conversation ends, no lease
-// of an export outlives it, and an export is only ever given to a client that named it.
+// The first byte chooses how the rest arrives. Whatever the client says, the conversation ends, no
+// lease of an export outlives it, and an export is only ever given to a client that named it.
 #include "serve/nbd/fakes.h"
 
 using namespace coppice;

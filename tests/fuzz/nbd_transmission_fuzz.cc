@@ -1,8 +1,8 @@
 // tests/fuzz/nbd_transmission_fuzz.cc — an NBD client that asks for anything of its export.
 //
-// The first byte chooses the dialect, the limits, and how the rest arrives. Whatever the client says,
-// the connection ends, nothing of it is still running, and the device saw no request that it may not see
-// (it checks its ranges itself).
+// The first byte chooses the dialect, the limits, and how the rest arrives. Whatever the client
+// says, the connection ends, nothing of it is still running, and the device saw no request that it
+// may not see (it checks its ranges itself).
 #include "serve/nbd/fakes.h"
 
 using namespace coppice;

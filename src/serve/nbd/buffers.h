@@ -19,7 +19,9 @@ class Buffer {
   static constexpr size_t kHeadroom = 64;
   Buffer() = default;
   Buffer(Buffer&& other) noexcept
-      : pool_(std::exchange(other.pool_, nullptr)), payload_(other.payload_), size_class_(other.size_class_) {}
+      : pool_(std::exchange(other.pool_, nullptr)),
+        payload_(other.payload_),
+        size_class_(other.size_class_) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(pool_, other.pool_);
     std::swap(payload_, other.payload_);
@@ -37,8 +39,8 @@ class Buffer {
   u32 size_class_ = 0;
 };
 
-// Keeps freed buffers of a few sizes for reuse: the payloads of small requests never meet malloc. Large
-// ones are aligned to pages, so that a device may read and write them directly.
+// Keeps freed buffers of a few sizes for reuse: the payloads of small requests never meet malloc.
+// Large ones are aligned to pages, so that a device may read and write them directly.
 class BufferPool {
  public:
   BufferPool() = default;
@@ -57,11 +59,14 @@ class BufferPool {
   size_t taken_ = 0;
 };
 
-// What the socket fills and requests are parsed from. A write whose payload lies in it holds a Ref until
-// the device is done; the bytes of a buffer somebody else refers to are never overwritten.
+// What the socket fills and requests are parsed from. A write whose payload lies in it holds a Ref
+// until the device is done; the bytes of a buffer somebody else refers to are never overwritten.
 class ReceiveBuffer : public Counted {
  public:
-  static constexpr size_t kBytes = 512_KiB;
+  // Two requests of the largest payload used in place, and their headers: a stream of those is
+  // seldom moved about.
+  static constexpr size_t kInPlaceMax = 256_KiB;
+  static constexpr size_t kBytes = 2 * kInPlaceMax + 4_KiB;
   ReceiveBuffer();
   ~ReceiveBuffer();
   std::byte* bytes() const { return bytes_; }
@@ -74,15 +79,18 @@ class ReceiveBuffer : public Counted {
 class Inbox {
  public:
   Inbox();
-  // What is received and not yet consumed. Bytes of it that a consumer wants to keep: hold buffer().
+  // What is received and not yet consumed. Bytes of it that a consumer wants to keep: hold
+  // buffer().
   std::span<const std::byte> pending() const { return {current_->bytes() + head_, tail_ - head_}; }
   const Ref<ReceiveBuffer>& buffer() const { return current_; }
   void consume(size_t count);
   void append(std::span<const std::byte> bytes);  // Fits into space().
-  // Makes room so that `wanted` bytes, counted from the start of pending(), fit. False if every buffer is
-  // held by writes: try again once one is done. wanted <= ReceiveBuffer::kBytes.
+  // Makes room so that `wanted` bytes, counted from the start of pending(), fit. False if every
+  // buffer is held by writes: try again once one is done. wanted <= ReceiveBuffer::kBytes.
   bool make_room(size_t wanted);
-  std::span<std::byte> space() const { return {current_->bytes() + tail_, ReceiveBuffer::kBytes - tail_}; }
+  std::span<std::byte> space() const {
+    return {current_->bytes() + tail_, ReceiveBuffer::kBytes - tail_};
+  }
   void received(size_t count);
 
  private:

@@ -10,9 +10,10 @@ namespace {
 using wire::Command;
 using wire::Status;
 
-constexpr u32 kSparseFrom = 64_KiB;           // Shorter reads do not ask where the holes are.
-constexpr size_t kSparseExtentsMax = 64;      // Of one read; what lies behind them is read as data.
-constexpr size_t kStatusExtentsMax = 1024;    // Of one answer to block_status.
+constexpr u32 kSparseFrom = 64_KiB;         // Shorter reads do not ask where the holes are.
+constexpr size_t kSparseExtentsMax = 64;    // Of one read; what lies behind them is read as data.
+constexpr size_t kStatusExtentsMax = 1024;  // Of one answer to block_status.
+constexpr size_t kLargeReply = 32_KiB;      // Not worth waiting with for others.
 constexpr u64 kStatusWeight = wire::Chunk::kBytes + 4 + 8 * kStatusExtentsMax;
 
 Status status_of(Errc code) {
@@ -62,7 +63,8 @@ Connection::Refusal Connection::check(const wire::Request& header) const {
   const u64 size = device_.size_bytes();
   if (header.offset > size || header.length > size - header.offset) {
     const bool grows = header.command == Command::write || header.command == Command::write_zeroes;
-    return {grows ? Status::enospc : Status::einval, "the request reaches past the end of the export"};
+    return {grows ? Status::enospc : Status::einval,
+            "the request reaches past the end of the export"};
   }
   const bool carries = header.command == Command::read || header.command == Command::write;
   if (carries && header.length > limits_.request_bytes_max)
@@ -91,8 +93,14 @@ void Connection::execute(Request& request) {
   if (const Refusal refusal = check(header))
     return refuse(request, refusal.status, refusal.message);
   switch (header.command) {
-    case Command::read: ++counters_.reads; counters_.bytes_read += header.length; break;
-    case Command::write: ++counters_.writes; counters_.bytes_written += header.length; break;
+    case Command::read:
+      ++counters_.reads;
+      counters_.bytes_read += header.length;
+      break;
+    case Command::write:
+      ++counters_.writes;
+      counters_.bytes_written += header.length;
+      break;
     case Command::flush: ++counters_.flushes; break;
     case Command::trim: ++counters_.trims; break;
     case Command::write_zeroes: ++counters_.zeroes; break;
@@ -104,7 +112,8 @@ void Connection::execute(Request& request) {
   start(request, command(request));
 }
 
-// The task that does it; for the frequent commands it is the device's own, without a frame around it.
+// The task that does it; for the frequent commands it is the device's own, without a frame around
+// it.
 Task<> Connection::command(Request& request) {
   const wire::Request& header = request.header;
   const blk::WriteOptions options{.fua = (header.flags & wire::kCommandFua) != 0,
@@ -133,7 +142,8 @@ Task<> Connection::read(Request& request) {
     wire::SimpleReply{Status::ok, header.cookie}.encode(payload - framing);
   } else if (header.length == 0) {
     framing = wire::Chunk::kBytes;  // A chunk of data must have some; this one is empty.
-    wire::Chunk{wire::kChunkDone, wire::ChunkType::none, header.cookie, 0}.encode(payload - framing);
+    wire::Chunk{wire::kChunkDone, wire::ChunkType::none, header.cookie, 0}.encode(payload -
+                                                                                  framing);
   } else {
     framing = wire::Chunk::kDataBytes;
     const wire::Chunk chunk{wire::kChunkDone, wire::ChunkType::offset_data, header.cookie,
@@ -256,8 +266,8 @@ void Connection::start(Request& request, Task<> task) {
   if (request.done) finish(request);
 }
 
-// The task is suspended for good, but the frames that led here are still on the stack: it is destroyed
-// later, by start() or by turn().
+// The task is suspended for good, but the frames that led here are still on the stack: it is
+// destroyed later, by start() or by turn().
 std::coroutine_handle<> Connection::task_done(PromiseBase& promise) {
   auto& request = *static_cast<Request*>(promise.owner);
   Connection& self = request.connection;
@@ -284,6 +294,7 @@ void Connection::finish(Request& request) {
 
 void Connection::succeed(Request& request) {
   if (broken_) return release(request);
+  const bool large = request.reply.size() >= kLargeReply;
   if (request.reply.empty()) {
     outbox_.add_simple(request.header.cookie, Status::ok);
   } else {
@@ -291,6 +302,7 @@ void Connection::succeed(Request& request) {
   }
   outbox_.weigh(request.weight);
   recycle(request);
+  if (large) send_replies();
 }
 
 void Connection::refuse(Request& request, Status status, std::string_view message) {

@@ -1,18 +1,20 @@
 // serve/nbd/connection.h — one client in transmission: parses requests, runs them, gathers replies.
 //
-// Theory. Three things run side by side on the device's executor. The reader (run()) fills a receive
-// buffer and starts every request that lies in it. Requests are tasks of the device; one that ends at
-// once is answered on the spot, one that ends later queues itself and posts a single job per turn, which
-// answers all that ended in it. The sender sends what has been answered, one batch at a time; while it
-// waits for the socket, the next batch grows. So the cost of a system call is shared by as many
-// requests as the client keeps in flight, and no request waits for one that it need not wait for.
+// Theory. Three things run side by side on the device's executor. The reader (run()) fills a
+// receive buffer and starts every request that lies in it. Requests are tasks of the device; one
+// that ends at once is answered on the spot, one that ends later queues itself and posts a single
+// job per turn, which answers all that ended in it. The sender sends what has been answered, one
+// batch at a time; while it waits for the socket, the next batch grows. So the cost of a system
+// call is shared by as many requests as the client keeps in flight, and no request waits for one
+// that it need not wait for.
 //
-// A request counts as in flight from its parsing until its reply is sent. At a limit the reader stops
-// reading; whatever frees something wakes it. It is woken by a posted job, never on the spot, since it may
-// end the connection and with it the object that woke it.
+// A request counts as in flight from its parsing until its reply is sent. At a limit the reader
+// stops reading; whatever frees something wakes it. It is woken by a posted job, never on the spot,
+// since it may end the connection and with it the object that woke it.
 //
-// The end: the reader stops (goodbye, end of stream, nonsense, error); then the requests under way are
-// waited for, their replies sent if the socket still takes them, and only then does run() return.
+// The end: the reader stops (goodbye, end of stream, nonsense, error); then the requests under way
+// are waited for, their replies sent if the socket still takes them, and only then does run()
+// return.
 #pragma once
 
 #include <deque>
@@ -32,7 +34,7 @@ struct Request {
   explicit Request(Connection& c) : connection(c) {}
   Connection& connection;
   wire::Request header{};
-  u64 weight = 0;                      // Bytes, as counted against the limit.
+  u64 weight = 0;  // Bytes, as counted against the limit.
   std::optional<Task<>> task;
   Buffer buffer;                       // The payload: of a large write, or of the reply.
   Ref<ReceiveBuffer> held;             // Where the payload of a small write lies.
@@ -51,14 +53,12 @@ class Connection {
   Task<> run();
 
  private:
-  // Payloads up to here are used where they were received; larger ones get a buffer of their own.
-  static constexpr size_t kInPlaceMax = ReceiveBuffer::kBytes / 2;
-
   // Reading: connection.cc.
   enum class Parsed { request, incomplete, full, end };
   Task<> read_requests();
   Result<Parsed> parse_one();
   Result<Parsed> parse_write(const wire::Request& header);
+  Task<> gather();
   Task<> receive_more();
   Task<> receive_large_write();
   Task<> skip_payload();
@@ -124,22 +124,24 @@ class Connection {
 
   BufferPool pool_;  // Outlives every Buffer below.
   Inbox inbox_;
-  size_t wanted_ = 0;             // Bytes of inbox_ that the next request needs to be parsed.
-  u64 skip_left_ = 0;             // Of a refused payload.
+  size_t wanted_ = 0;               // Bytes of inbox_ that the next request needs to be parsed.
+  u64 parsed_ = 0;                  // Requests since the last receive,
+  u64 parsed_bytes_ = 0;            // and their payloads.
+  u64 skip_left_ = 0;               // Of a refused payload.
   Request* large_write_ = nullptr;  // Its payload is being received.
 
   std::deque<Request> requests_;  // All there ever were; at most requests_in_flight_max.
   Request* free_requests_ = nullptr;
   Request* starting_ = nullptr;
-  u32 running_ = 0;               // Started and not finished.
-  Outbox::Weight in_flight_;      // Running, or answered and not sent.
+  u32 running_ = 0;                 // Started and not finished.
+  Outbox::Weight in_flight_;        // Running, or answered and not sent.
   Request* ended_first_ = nullptr;  // Ended later than at once, not answered yet.
   Request** ended_last_ = &ended_first_;
 
   Outbox outbox_;
   std::optional<Task<>> sender_;
   bool sending_ = false;
-  bool broken_ = false;           // The socket takes no more.
+  bool broken_ = false;  // The socket takes no more.
   Turn turn_;
   Parking parking_;
 };

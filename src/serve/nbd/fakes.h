@@ -19,11 +19,12 @@ namespace coppice::serve::nbd::fakes {
 
 using Bytes = std::vector<std::byte>;
 
-// Remembers which 4 KiB blocks were written. With `delays`, each request waits for a few turns, so that
-// requests end out of order. With a fault, requests that touch its range fail.
+// Remembers which 4 KiB blocks were written. With `delays`, each request waits for a few turns, so
+// that requests end out of order. With a fault, requests that touch its range fail.
 class MemoryDevice final : public blk::Device {
  public:
-  MemoryDevice(rt::Executor& executor, u64 size) : executor_(executor), bytes_(size), used_(size / blk::kBlock + 1) {}
+  MemoryDevice(rt::Executor& executor, u64 size)
+      : executor_(executor), bytes_(size), used_(size / blk::kBlock + 1) {}
   rt::Executor& executor() override { return executor_; }
   u64 size_bytes() const override { return bytes_.size(); }
   bool read_only() const override { return false; }
@@ -105,8 +106,9 @@ class MemoryDevice final : public blk::Device {
     running_max = std::max(running_max, ++running);
     for (u64 turns = delays != nullptr ? delays->below(6) : 0; turns > 0; --turns)
       co_await rt::yield(executor_);
-    const bool hit = length == 0 ? fault.flushes
-                                 : offset < fault.offset + fault.length && fault.offset < offset + length;
+    const bool hit = length == 0
+                         ? fault.flushes
+                         : offset < fault.offset + fault.length && fault.offset < offset + length;
     if (hit) co_return fail(fault.code, "asking a device that was told to fail");
     co_return {};
   }
@@ -121,11 +123,12 @@ class MemoryDevice final : public blk::Device {
   std::vector<bool> used_;
 };
 
-// A client that has decided beforehand what to say. The server receives it in pieces of the sizes that
-// `piece` chooses; what it sends is collected.
+// A client that has decided beforehand what to say. The server receives it in pieces of the sizes
+// that `piece` chooses; what it sends is collected.
 class ScriptedSocket final : public io::Socket {
  public:
-  ScriptedSocket(rt::Executor& executor, Bytes script) : script_(std::move(script)), executor_(executor) {}
+  ScriptedSocket(rt::Executor& executor, Bytes script)
+      : script_(std::move(script)), executor_(executor) {}
   Task<size_t> receive(std::span<std::byte> into) override {
     co_await rt::yield(executor_);
     while (stays && said_ == script_.size() && !shut) co_await rt::sleep_for(executor_, 1'000'000);
@@ -170,7 +173,9 @@ class FakeDirectory final : public Directory {
  public:
   explicit FakeDirectory(blk::Device& device) : device_(device) {}
   struct Lease final : Attachment {
-    Lease(FakeDirectory& d, ExportInfo info) : directory(d), fixed(std::move(info)) { ++directory.leases; }
+    Lease(FakeDirectory& d, ExportInfo info) : directory(d), fixed(std::move(info)) {
+      ++directory.leases;
+    }
     ~Lease() override { --directory.leases; }
     const ExportInfo& info() const override { return fixed; }
     blk::Device& device() override { return directory.device_; }
@@ -272,8 +277,8 @@ class Listener {
  public:
   explicit Listener(const Bytes& heard) : reader_(heard) {}
   bool greeting() {
-    return reader_.get_be<u64>() == wire::kGreetingMagic && reader_.get_be<u64>() == wire::kOptionMagic &&
-           reader_.get_be<u16>() == 3;
+    return reader_.get_be<u64>() == wire::kGreetingMagic &&
+           reader_.get_be<u64>() == wire::kOptionMagic && reader_.get_be<u16>() == 3;
   }
   OptionAnswer answer() {
     bad_ |= reader_.get_be<u64>() != wire::kOptionReplyMagic;
@@ -290,7 +295,8 @@ class Listener {
              (static_cast<u32>(all.back().type) & wire::kReplyError) == 0);
     return all;
   }
-  // Every reply to the end of the stream, by cookie. `reads` has the offset and length of each read.
+  // Every reply to the end of the stream, by cookie. `reads` has the offset and length of each
+  // read.
   std::map<u64, Reply> replies(const std::map<u64, std::pair<u64, u32>>& reads) {
     std::map<u64, Reply> all;
     while (good() && reader_.remaining() > 0) {
@@ -325,11 +331,13 @@ class Listener {
     const auto type = reader_.get_be<wire::ChunkType>();
     const u64 cookie = reader_.get_be<u64>();
     Reply& reply = all[cookie];
-    bad_ |= reply.simple || (!reply.chunks.empty() && (reply.chunks.back().flags & wire::kChunkDone) != 0);
+    bad_ |= reply.simple ||
+            (!reply.chunks.empty() && (reply.chunks.back().flags & wire::kChunkDone) != 0);
     reply.chunks.push_back({flags, type, take(reader_.get_be<u32>())});
     Reader body(reply.chunks.back().body);
     if (type == wire::ChunkType::offset_data || type == wire::ChunkType::offset_hole) {
-      const auto [offset, length] = reads.contains(cookie) ? reads.at(cookie) : std::pair{u64{0}, u32{0}};
+      const auto [offset, length] =
+          reads.contains(cookie) ? reads.at(cookie) : std::pair{u64{0}, u32{0}};
       const u64 at = body.get_be<u64>();
       bad_ |= at != offset + reply.data.size();  // We send them in order.
       if (type == wire::ChunkType::offset_hole) {

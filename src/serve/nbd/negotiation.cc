@@ -30,7 +30,8 @@ wire::OptionReply reply_of(Errc code) {
 class Negotiation {
  public:
   Negotiation(io::Socket& socket, Lobby& lobby)
-      : stream_(socket, std::max<size_t>(lobby.limits_.option_bytes_max, wire::OptionHeader::kBytes)),
+      : stream_(socket,
+                std::max<size_t>(lobby.limits_.option_bytes_max, wire::OptionHeader::kBytes)),
         lobby_(lobby),
         limits_(lobby.limits_) {}
   Task<Negotiated> run();
@@ -60,9 +61,9 @@ class Negotiation {
   const Limits& limits_;
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;
-  bool chosen_ = false;          // The end of the conversation.
-  std::string attached_name_;    // As the client called it; valid if result_.attachment.
-  std::string context_name_;     // The export that set_meta_context was about.
+  bool chosen_ = false;        // The end of the conversation.
+  std::string attached_name_;  // As the client called it; valid if result_.attachment.
+  std::string context_name_;   // The export that set_meta_context was about.
   Negotiated result_;
 };
 
@@ -138,9 +139,7 @@ Task<> Negotiation::dispatch(wire::Option option, Data data) {
       (void)sent;
       co_return fail(Errc::closed, "negotiating with an NBD client that gave up");
     }
-    default:
-      refuse(option, wire::OptionReply::err_unsup, "unknown option");
-      co_return {};
+    default: refuse(option, wire::OptionReply::err_unsup, "unknown option"); co_return {};
   }
 }
 
@@ -235,7 +234,9 @@ void Negotiation::reply_export(wire::Option option, std::span<const wire::Info> 
   wire::append_be<u32>(data, limits_.request_bytes_max);
   reply(option, wire::OptionReply::info, data);
 
-  const auto was_asked = [&](wire::Info type) { return std::ranges::find(asked, type) != asked.end(); };
+  const auto was_asked = [&](wire::Info type) {
+    return std::ranges::find(asked, type) != asked.end();
+  };
   if (was_asked(wire::Info::name)) {
     start(wire::Info::name);
     wire::append_text(data, info.name);
@@ -250,13 +251,14 @@ void Negotiation::reply_export(wire::Option option, std::span<const wire::Info> 
 
 void Negotiation::structured_reply(Data data) {
   constexpr auto kOption = wire::Option::structured_reply;
-  if (!data.empty()) return refuse(kOption, wire::OptionReply::err_invalid, "this option has no data");
+  if (!data.empty())
+    return refuse(kOption, wire::OptionReply::err_invalid, "this option has no data");
   result_.structured = true;
   reply(kOption, wire::OptionReply::ack);
 }
 
-// The place of TLS: acknowledge, flush, wrap the socket in one that speaks TLS (an io::Socket like any),
-// and begin again after the greeting with everything forgotten that was said in the clear.
+// The place of TLS: acknowledge, flush, wrap the socket in one that speaks TLS (an io::Socket like
+// any), and begin again after the greeting with everything forgotten that was said in the clear.
 void Negotiation::start_tls() {
   refuse(wire::Option::starttls, wire::OptionReply::err_unsup, "this server does not speak TLS");
 }
@@ -325,8 +327,8 @@ bool Negotiation::choose() {
 
 u16 Negotiation::transmission_flags() const {
   const ExportInfo& info = result_.attachment->info();
-  u16 flags = wire::kFlagHasFlags | wire::kFlagSendFlush | wire::kFlagSendFua | wire::kFlagSendCache |
-              wire::kFlagCanMultiConn;
+  u16 flags = wire::kFlagHasFlags | wire::kFlagSendFlush | wire::kFlagSendFua |
+              wire::kFlagSendCache | wire::kFlagCanMultiConn;
   if (info.read_only) {
     flags |= wire::kFlagReadOnly;
   } else {
@@ -383,7 +385,8 @@ void Lobby::shutdown() {
   for (Visitor& visitor : visitors_) visitor.socket.shutdown();
 }
 
-// One timer for all: its period bounds how late a client is cut off, and how long drained() may take.
+// One timer for all: its period bounds how late a client is cut off, and how long drained() may
+// take.
 void Lobby::watch() {
   constexpr u64 kPeriodNs = 250'000'000;
   if (tick_.posted || visitors_.empty()) return;

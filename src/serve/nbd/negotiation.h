@@ -15,9 +15,9 @@ class Lobby {
   Lobby(const Lobby&) = delete;
   ~Lobby();
 
-  // Fixed-newstyle negotiation, up to the client's choice of an export. Errors end the connection: closed
-  // (the client left), timed_out, too_big (the lobby is full), invalid (not an NBD client, or one that
-  // broke the protocol).
+  // Fixed-newstyle negotiation, up to the client's choice of an export. Errors end the connection:
+  // closed (the client left), timed_out, too_big (the lobby is full), invalid (not an NBD client,
+  // or one that broke the protocol).
   Task<Negotiated> negotiate(io::Socket& socket);
 
   void shutdown();   // Cuts off all who are here, and whoever comes later.

@@ -52,8 +52,8 @@ class NegotiationTest : public testing::Test {
 };
 
 constexpr u16 kWritable = wire::kFlagHasFlags | wire::kFlagSendFlush | wire::kFlagSendFua |
-                          wire::kFlagSendTrim | wire::kFlagSendWriteZeroes | wire::kFlagCanMultiConn |
-                          wire::kFlagSendCache | wire::kFlagSendFastZero;
+                          wire::kFlagSendTrim | wire::kFlagSendWriteZeroes |
+                          wire::kFlagCanMultiConn | wire::kFlagSendCache | wire::kFlagSendFastZero;
 
 TEST_F(NegotiationTest, GoTellsSizeFlagsAndBlockSizes) {
   auto negotiated = say(Script().hello().go());
@@ -86,13 +86,13 @@ TEST_F(NegotiationTest, AReadOnlyExportSaysSoAndOffersNoTrim) {
   Reader fields(answers[0].data);
   fields.skip(10);
   EXPECT_EQ(fields.get_be<u16>(), wire::kFlagHasFlags | wire::kFlagReadOnly | wire::kFlagSendFlush |
-                                      wire::kFlagSendFua | wire::kFlagSendDf | wire::kFlagCanMultiConn |
-                                      wire::kFlagSendCache);
+                                      wire::kFlagSendFua | wire::kFlagSendDf |
+                                      wire::kFlagCanMultiConn | wire::kFlagSendCache);
 }
 
 TEST_F(NegotiationTest, InfoAnswersWhatWasAskedAndGoesOn) {
-  auto negotiated =
-      say(Script().hello().info(Option::info, "", {wire::Info::name, wire::Info::description}).go(""));
+  auto negotiated = say(
+      Script().hello().info(Option::info, "", {wire::Info::name, wire::Info::description}).go(""));
   ASSERT_TRUE(negotiated);
   const auto answers = listener_->answers();
   ASSERT_EQ(answers.size(), 5u);
@@ -161,8 +161,12 @@ TEST_F(NegotiationTest, WhatTheDirectorySaysReachesTheClient) {
   };
   for (const auto& [failure, expected] : cases) {
     directory_.failure = failure;
-    (void)say(Script().hello().go().structured()
-                  .contexts(Option::set_meta_context, "tank/vm", {"base:allocation"}).option(Option::list));
+    (void)say(Script()
+                  .hello()
+                  .go()
+                  .structured()
+                  .contexts(Option::set_meta_context, "tank/vm", {"base:allocation"})
+                  .option(Option::list));
     const OptionAnswer answer = next();
     EXPECT_EQ(answer.type, expected);
     EXPECT_THAT(text_of(answer.data), testing::HasSubstr("opening an export"));
@@ -180,8 +184,13 @@ TEST_F(NegotiationTest, AnUnknownExportIsRefusedAndAnotherMayBeChosen) {
 }
 
 TEST_F(NegotiationTest, UnknownOptionsAndTlsAreRefusedWithoutLosingSync) {
-  auto negotiated = say(Script().hello().option(Option{4}).option(Option{11}).option(Option{~0u}, Bytes(999))
-                            .option(Option::starttls).go());
+  auto negotiated = say(Script()
+                            .hello()
+                            .option(Option{4})
+                            .option(Option{11})
+                            .option(Option{~0u}, Bytes(999))
+                            .option(Option::starttls)
+                            .go());
   ASSERT_TRUE(negotiated);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(next().type, OptionReply::err_unsup);
   EXPECT_EQ(next().type, OptionReply::ack);
@@ -189,7 +198,8 @@ TEST_F(NegotiationTest, UnknownOptionsAndTlsAreRefusedWithoutLosingSync) {
 }
 
 TEST_F(NegotiationTest, LongOptionsAreSkippedAndAbsurdOnesEndIt) {
-  auto negotiated = say(Script().hello().option(Option::go, Bytes(limits_.option_bytes_max + 1)).go());
+  auto negotiated =
+      say(Script().hello().option(Option::go, Bytes(limits_.option_bytes_max + 1)).go());
   ASSERT_TRUE(negotiated);
   EXPECT_EQ(next().type, OptionReply::err_too_big);
   EXPECT_EQ(next().type, OptionReply::ack);
@@ -199,7 +209,8 @@ TEST_F(NegotiationTest, LongOptionsAreSkippedAndAbsurdOnesEndIt) {
 }
 
 TEST_F(NegotiationTest, LengthsThatDoNotAddUpAreRefused) {
-  for (Option option : {Option::info, Option::go, Option::set_meta_context, Option::list_meta_context}) {
+  for (Option option :
+       {Option::info, Option::go, Option::set_meta_context, Option::list_meta_context}) {
     Script script;
     script.hello().structured();
     const Bytes whole = Script::named("tank/vm");
@@ -228,16 +239,26 @@ TEST_F(NegotiationTest, LongNamesAreRefused) {
 }
 
 TEST_F(NegotiationTest, MetaContextsNeedStructuredReplies) {
-  (void)say(Script().hello().contexts(Option::list_meta_context, "tank/vm", {}).option(Option::structured_reply, Bytes(1)));
+  (void)say(Script()
+                .hello()
+                .contexts(Option::list_meta_context, "tank/vm", {})
+                .option(Option::structured_reply, Bytes(1)));
   EXPECT_EQ(next().type, OptionReply::err_invalid);
   EXPECT_EQ(next().type, OptionReply::err_invalid);
 }
 
 TEST_F(NegotiationTest, MetaContextsAreListedAndChosen) {
   const auto list = Option::list_meta_context;
-  auto negotiated = say(Script().hello().structured().contexts(list, "tank/vm", {}).contexts(list, "tank/vm", {"base:"})
-                            .contexts(list, "tank/vm", {"qemu:"}).contexts(list, "nowhere", {})
-                            .contexts(Option::set_meta_context, "tank/vm", {"x-y:z", "base:allocation"}).go());
+  auto negotiated =
+      say(Script()
+              .hello()
+              .structured()
+              .contexts(list, "tank/vm", {})
+              .contexts(list, "tank/vm", {"base:"})
+              .contexts(list, "tank/vm", {"qemu:"})
+              .contexts(list, "nowhere", {})
+              .contexts(Option::set_meta_context, "tank/vm", {"x-y:z", "base:allocation"})
+              .go());
   ASSERT_TRUE(negotiated);
   EXPECT_TRUE(negotiated->allocation_context);
   EXPECT_EQ(next().type, OptionReply::ack);
@@ -253,10 +274,16 @@ TEST_F(NegotiationTest, AContextHoldsForItsExportOnlyAndTheLastChoiceCounts) {
   const auto set = Option::set_meta_context;
   EXPECT_FALSE(say(Script().hello().structured().contexts(set, "tank/ro", {"base:allocation"}).go())
                    ->allocation_context);
-  EXPECT_FALSE(say(Script().hello().structured().contexts(set, "tank/vm", {"base:allocation"})
-                       .contexts(set, "tank/vm", {}).go())->allocation_context);
+  EXPECT_FALSE(say(Script()
+                       .hello()
+                       .structured()
+                       .contexts(set, "tank/vm", {"base:allocation"})
+                       .contexts(set, "tank/vm", {})
+                       .go())
+                   ->allocation_context);
   EXPECT_FALSE(say(Script().hello().structured().contexts(set, "tank/vm", {"base:"}).go())
-                   ->allocation_context) << "a namespace is for listing";
+                   ->allocation_context)
+      << "a namespace is for listing";
 }
 
 TEST_F(NegotiationTest, AbortIsAcknowledged) {

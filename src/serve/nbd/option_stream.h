@@ -8,18 +8,22 @@
 
 namespace coppice::serve::nbd {
 
-// Reads in pieces of exactly the size asked for, however the bytes arrive. What is appended to out() is
-// sent before waiting for more input, so a client that sends many options at once costs few sends.
+// Reads in pieces of exactly the size asked for, however the bytes arrive. What is appended to
+// out() is sent before waiting for more input, so a client that sends many options at once costs
+// few sends.
 class OptionStream {
  public:
   OptionStream(io::Socket& socket, size_t capacity) : socket_(socket), buffer_(capacity) {}
 
-  // `count` <= capacity; the bytes are valid until the next take() or skip(). closed: the client left.
+  // `count` <= capacity; the bytes are valid until the next take() or skip(). closed: the client
+  // left.
   Task<std::span<const std::byte>> take(size_t count);
   Task<> skip(u64 count);
   std::vector<std::byte>& out() { return out_; }
   Task<> flush();
-  std::vector<std::byte> leftover() const { return {buffer_.data() + head_, buffer_.data() + tail_}; }
+  std::vector<std::byte> leftover() const {
+    return {buffer_.data() + head_, buffer_.data() + tail_};
+  }
 
  private:
   Task<> receive();

@@ -53,7 +53,7 @@ void Outbox::add_error(u64 cookie, wire::Status status, std::string_view message
 
 void Outbox::add_error_at(u64 cookie, wire::Status status, u64 offset, std::string_view message) {
   wire::put_be(error_chunk(cookie, wire::ChunkType::error_offset, status, message, sizeof(offset)),
-                 offset);
+               offset);
 }
 
 void Outbox::add_payload(std::span<const std::byte> reply, Buffer buffer) {

@@ -1,9 +1,9 @@
 // serve/nbd/outbox.h — replies waiting to be sent together.
 //
-// Theory. Replies are added to one batch while the other is being sent. A batch owns every byte it names:
-// short replies lie in its arena, one after the other and thus in few parts; longer ones lie in the
-// Buffers it holds. What a reply weighs (requests, bytes) counts against the connection's limits until
-// its batch is sent: a client that does not read its replies stops being read from.
+// Theory. Replies are added to one batch while the other is being sent. A batch owns every byte it
+// names: short replies lie in its arena, one after the other and thus in few parts; longer ones lie
+// in the Buffers it holds. What a reply weighs (requests, bytes) counts against the connection's
+// limits until its batch is sent: a client that does not read its replies stops being read from.
 #pragma once
 
 #include <memory>

@@ -1,25 +1,28 @@
 // serve/nbd/server.h — what an NBD server needs from its host, and what it promises in return.
 //
 // Theory. A connection has two lives. In the first (negotiation.h) it lives on the reactor of the
-// listening socket: a Lobby, which bounds the number and the time of such clients, talks options with the
-// client until it has chosen an export, and yields a Negotiated. In the second (transmission.h) it lives
-// on the executor of the export's device: serve_transmission() answers requests until the client leaves.
-// Nothing of the first is still running when the second begins, so in between the host may take the
-// socket's descriptor (Socket::release_fd) and wrap it again on the device's reactor; bytes that the
-// client sent early travel in Negotiated::leftover. All told, a host's task for one client, at home:
+// listening socket: a Lobby, which bounds the number and the time of such clients, talks options
+// with the client until it has chosen an export, and yields a Negotiated. In the second
+// (transmission.h) it lives on the executor of the export's device: serve_transmission() answers
+// requests until the client leaves. Nothing of the first is still running when the second begins,
+// so in between the host may take the socket's descriptor (Socket::release_fd) and wrap it again on
+// the device's reactor; bytes that the client sent early travel in Negotiated::leftover. All told,
+// a host's task for one client, at home:
 //
 //   auto negotiated = co_await lobby.negotiate(socket);
 //   ...if the device lives elsewhere, wrap socket.release_fd() there...
 //   co_await rt::call(home, there, serve_transmission(there_socket, *negotiated, limits));
 //
-// A Negotiated, and with it the Attachment and the seat in the Lobby, belongs to `home`: destroy it there.
-// Its Attachment is the lease on the export; the Device may be used until it is destroyed.
+// A Negotiated, and with it the Attachment and the seat in the Lobby, belongs to `home`: destroy it
+// there. Its Attachment is the lease on the export; the Device may be used until it is destroyed.
 //
-// Ending a client from outside: shutdown() of its socket, on the socket's reactor. Both tasks then end
-// soon, after the requests that are under way; neither ever leaves a request of the device behind.
+// Ending a client from outside: shutdown() of its socket, on the socket's reactor. Both tasks then
+// end soon, after the requests that are under way; neither ever leaves a request of the device
+// behind.
 //
-// Devices: all connections to one name get the same Device (or views of one volume), since we promise
-// the client (MULTI_CONN) that a flush on one connection covers the writes completed on all.
+// Devices: all connections to one name get the same Device (or views of one volume), since we
+// promise the client (MULTI_CONN) that a flush on one connection covers the writes completed on
+// all.
 #pragma once
 
 #include <memory>
@@ -32,7 +35,8 @@
 
 namespace coppice::serve::nbd {
 
-// Whatever a client can make grow has its limit here or, if nobody would want to set it, beside its use.
+// Whatever a client can make grow has its limit here or, if nobody would want to set it, beside its
+// use.
 struct Limits {
   size_t negotiations_max = 128;        // More clients at once that have no export yet are cut off.
   size_t connections_max = 4096;        // More clients with an export: refused, may ask again.
@@ -40,11 +44,11 @@ struct Limits {
   u32 options_max = 1024;               // Of one client.
   u32 option_bytes_max = 64_KiB;        // Longer ones are refused and skipped.
   u32 name_bytes_max = 4096;
-  size_t exports_listed_max = 65536;    // A longer list is refused.
-  u32 requests_in_flight_max = 256;     // Of one connection: at the limit we stop reading from it.
-  u64 bytes_in_flight_max = 64_MiB;     // Likewise; payloads of requests and replies, until sent.
-  u32 request_bytes_max = 32_MiB;       // Payload of one request.
-  u32 skip_bytes_max = 64_MiB;          // A refused payload up to here is skipped; a longer one cuts off.
+  size_t exports_listed_max = 65536;  // A longer list is refused.
+  u32 requests_in_flight_max = 256;   // Of one connection: at the limit we stop reading from it.
+  u64 bytes_in_flight_max = 64_MiB;   // Likewise; payloads of requests and replies, until sent.
+  u32 request_bytes_max = 32_MiB;     // Payload of one request.
+  u32 skip_bytes_max = 64_MiB;  // A refused payload up to here is skipped; a longer one cuts off.
 };
 
 struct ExportName {
@@ -60,8 +64,8 @@ struct ExportInfo {
   bool read_only = false;
 };
 
-// One client's lease on an export. Made and destroyed at the Lobby's executor; device() is used on the
-// device's own.
+// One client's lease on an export. Made and destroyed at the Lobby's executor; device() is used on
+// the device's own.
 class Attachment {
  public:
   virtual ~Attachment() = default;
@@ -74,8 +78,9 @@ class Directory {
  public:
   virtual ~Directory() = default;
   virtual Task<std::vector<ExportName>> list() = 0;
-  // Errors, as the client sees them: not_found -> ERR_UNKNOWN; denied, busy, too_big (too many clients of
-  // this export) -> ERR_POLICY; closed, cancelled -> ERR_SHUTDOWN; the rest -> ERR_UNKNOWN with its text.
+  // Errors, as the client sees them: not_found -> ERR_UNKNOWN; denied, busy, too_big (too many
+  // clients of this export) -> ERR_POLICY; closed, cancelled -> ERR_SHUTDOWN; the rest ->
+  // ERR_UNKNOWN with its text.
   virtual Task<std::unique_ptr<Attachment>> open(std::string name) = 0;
 };
 

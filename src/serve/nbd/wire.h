@@ -1,8 +1,9 @@
 // serve/nbd/wire.h — the numbers and fixed structures of the NBD protocol.
 //
-// Source: "The NBD protocol", doc/proto.md of https://github.com/NetworkBlockDevice/nbd. Everything on
-// the wire is big-endian and unaligned, so structures are encoded and decoded byte by byte here and
-// nowhere else. Values of the enumerations come from peers and may be any number: switch with a default.
+// Source: "The NBD protocol", doc/proto.md of https://github.com/NetworkBlockDevice/nbd. Everything
+// on the wire is big-endian and unaligned, so structures are encoded and decoded byte by byte here
+// and nowhere else. Values of the enumerations come from peers and may be any number: switch with a
+// default.
 #pragma once
 
 #include <span>
@@ -32,12 +33,13 @@ inline void append_text(std::vector<std::byte>& out, std::string_view text) {
 
 // ---- Negotiation ----
 
-inline constexpr u64 kGreetingMagic = 0x4e42444d41474943;     // "NBDMAGIC"
-inline constexpr u64 kOptionMagic = 0x49484156454f5054;       // "IHAVEOPT"
+inline constexpr u64 kGreetingMagic = 0x4e42444d41474943;  // "NBDMAGIC"
+inline constexpr u64 kOptionMagic = 0x49484156454f5054;    // "IHAVEOPT"
 inline constexpr u64 kOptionReplyMagic = 0x0003e889045565a9;
 inline constexpr u16 kHandshakeFixedNewstyle = 1 << 0;  // The same bits in the client's answer.
 inline constexpr u16 kHandshakeNoZeroes = 1 << 1;
-inline constexpr size_t kExportNamePadding = 124;  // After the answer to export_name, unless no_zeroes.
+inline constexpr size_t kExportNamePadding =
+    124;  // After the answer to export_name, unless no_zeroes.
 
 enum class Option : u32 {
   export_name = 1,
@@ -156,9 +158,9 @@ struct SimpleReply {
 inline constexpr u16 kChunkDone = 1 << 0;  // The last chunk of its reply.
 enum class ChunkType : u16 {
   none = 0,
-  offset_data = 1,   // u64 offset, then the data.
-  offset_hole = 2,   // u64 offset, u32 length.
-  block_status = 5,  // u32 context, then (u32 length, u32 flags) each.
+  offset_data = 1,               // u64 offset, then the data.
+  offset_hole = 2,               // u64 offset, u32 length.
+  block_status = 5,              // u32 context, then (u32 length, u32 flags) each.
   error = (1 << 15) + 1,         // u32 status, u16 bytes of message, message.
   error_offset = (1 << 15) + 2,  // The same, then u64 offset.
 };
