@@ -19,6 +19,10 @@ class EngineHandle final : public Pool::Handle {
   EngineHandle(Engine& engine, IoLane& lane, Volume& volume, u64 user)
       : release_(new Release{{}, engine, lane, volume, user}) {}
   ~EngineHandle() override {
+    if (rt::Abandon::active()) {
+      delete release_;
+      return;
+    }
     release_->run = &Release::on_lane;
     release_->lane.executor().post(*release_);
   }
@@ -167,15 +171,24 @@ void Engine::warn(std::string line) {
 
 Task<> Engine::run_groups() {
   while (!stopping_ && !shared_.failed) {
-    if (!group_wanted_) {
+    if (!group_wanted_ || checking_) {
       co_await wanted_.wait();
       continue;
     }
     group_wanted_ = false;
+    committing_ = true;
     Task<> committing = commit_group();
     Result<> committed = co_await std::move(committing);
+    committing_ = false;
+    group_ended_.pulse();
     if (!committed) stop_taking_changes(std::move(committed).error());
   }
+  co_return {};
+}
+
+// Waits for a moment at which the durable roots and the catalog say the same.
+Task<> Engine::between_groups() {
+  while (committing_) co_await group_ended_.wait();
   co_return {};
 }
 

@@ -27,6 +27,8 @@ namespace coppice::pool {
 // recovery.cc: writes an empty pool.
 Task<> make_pool(Lane sync, Pool::CreateOptions options, u64 device_blocks);
 inline constexpr u64 kPoolBytesMin = 16_MiB;
+// Of `total` blocks, those that users' writes leave to administration.
+u64 reserve_blocks(u64 total);
 
 class Engine final : public Pool, private Control {
  public:
@@ -85,6 +87,8 @@ class Engine final : public Pool, private Control {
   void released(u64 user);
   Task<> wait_durable(Txg group);
   Task<std::vector<Run>> take_granted(u64 blocks);
+  Task<> held(Task<> scan);  // stats.cc
+  Task<> between_groups();
   Task<> run_groups();
   Task<> run_ticker();
   void stop_taking_changes(Error error);
@@ -147,6 +151,8 @@ class Engine final : public Pool, private Control {
   Txg durable_{};
   bool frozen_ = false;
   bool stopping_ = false;
+  bool checking_ = false;        // No group may begin.
+  bool committing_ = false;
   bool group_wanted_ = false;
   std::atomic<bool> want_posted_{false};
   std::unique_ptr<rt::Job> want_job_;
@@ -155,6 +161,7 @@ class Engine final : public Pool, private Control {
   rt::Event thawed_;
   rt::Event wanted_;
   rt::Event durable_event_;
+  rt::Event group_ended_;
   rt::Event jobs_event_;
   rt::Scope background_;
   rt::Scope punches_;
@@ -164,9 +171,19 @@ class Engine final : public Pool, private Control {
   bool limits_changed_ = true;   // Since limits_ was found, a transaction was accepted.
   std::map<DatasetId, Limits> limits_;  // Of volumes under a quota or a reservation.
   u64 unkept_blocks_ = 0;        // Reserved, and not used yet.
+  struct ScrubPlace {            // How far the scrub has got.
+    bool roots_done = false;
+    DatasetId volume{};
+    SnapshotId snapshot{};       // Under way; 0: the first after done_upto.
+    bool live = false;           // The live tree is under way.
+    u64 lba = 0;
+    Txg done_upto{};             // Snapshots of the volume up to here are done.
+  };
   ScrubStatus scrub_;
+  ScrubPlace scrub_at_;
+  bool scrub_running_ = false;
   bool scrub_stop_ = false;
-  bool scrub_cancelled_ = false;
+  rt::Event scrub_event_;
   u64 groups_ = 0, group_ns_last_ = 0, group_ns_max_ = 0, group_ns_total_ = 0;
   u64 log_replayed_ = 0;
   u64 metadata_blocks_ = 0;

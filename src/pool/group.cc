@@ -14,10 +14,6 @@ constexpr i64 kGroupBytesMin = 256_KiB;
 constexpr u32 kPunchBlocksMin = 32;      // Smaller holes cost the file system more than they give.
 constexpr size_t kPunchesAtOnce = 64;
 
-u64 reserve_blocks(u64 total) {
-  return std::max(total / kReserveShare, std::min(kReserveBlocksMin, total / kReserveShareMax));
-}
-
 Task<> run_flip(IoLane& lane, Txg closing) { return lane.flip(closing); }
 Task<> run_release(IoLane& lane) {
   lane.release();
@@ -29,6 +25,10 @@ Task<> run_write(rt::Executor& home, IoLane& lane, Txg closing, LaneReport& into
   co_return {};
 }
 }  // namespace
+
+u64 reserve_blocks(u64 total) {
+  return std::max(total / kReserveShare, std::min(kReserveBlocksMin, total / kReserveShareMax));
+}
 
 Task<> Engine::commit_group() {
   Commit commit;

@@ -36,8 +36,7 @@ struct Options {
   u64 dirty_bytes_max = 512_MiB;   // Of open and closing groups together: beyond it writers wait.
   u64 group_ns = 5'000'000'000;    // A group with anything in it closes at this age.
   u64 seed = 0;                    // For guids; the host draws it from the system.
-  bool read_only = false;
-  std::function<void(std::string)> warn;  // One line for the daemon's log: a checksum error, a failed pool.
+  std::function<void(std::string)> warn = {};  // One line for the daemon's log: a checksum error, a failed pool.
 };
 
 struct LatencyHistogram {  // Bucket i: requests of [2^i, 2^(i+1)) nanoseconds.

@@ -18,37 +18,15 @@ namespace coppice::pool {
 namespace {
 
 constexpr u64 kSequenceShift = 24;       // Records of one run of the daemon stay far below 2^24 a group.
-constexpr u64 kWipeAtOnce = 32;
 constexpr u64 kRecordsMax = u64{1} << 32;  // Of one chain: a bound, not a size.
 
-// What an earlier pool left in a region's bitmap slots must never look current to the new one.
-Task<> wipe_slots(io::Disk& disk, u64 first_block) {
-  AlignedBuffer slots(2 * kBlock);
-  Task<> reading = disk.read(first_block * kBlock, slots.span());
-  co_await ok(std::move(reading));
-  const auto blank = [](std::byte b) { return b == std::byte{0}; };
-  if (std::all_of(slots.data(), slots.data() + slots.size(), blank)) co_return {};
-  std::memset(slots.data(), 0, slots.size());
-  const std::span<const std::byte> part = slots.span();
-  Task<> writing = disk.write(first_block * kBlock, io::Disk::Parts(&part, 1));
-  co_return co_await std::move(writing);
-}
-
-Task<> wipe(io::Disk& disk, u64 device_blocks) {
+// An earlier pool's uberblocks must not win over the new one's; its bitmaps and log bear another guid.
+Task<> wipe_label(io::Disk& disk) {
   AlignedBuffer label(kLabelBlocks * kBlock);
   std::memset(label.data(), 0, label.size());
   const std::span<const std::byte> part = label.span();
   Task<> writing = disk.write(0, io::Disk::Parts(&part, 1));
   co_await ok(std::move(writing));
-  rt::Scope wipes;
-  for (u64 at = kLabelBlocks; at + 2 <= device_blocks; at += kRegionBlocks) {
-    wipes.spawn(wipe_slots(disk, at));
-    if (wipes.running() < kWipeAtOnce) continue;
-    Task<> joining = wipes.join();
-    co_await ok(std::move(joining));
-  }
-  Task<> joining = wipes.join();
-  co_await ok(std::move(joining));
   Task<> flushing = disk.flush();
   co_return co_await std::move(flushing);
 }
@@ -58,10 +36,10 @@ Task<std::vector<Run>> take_from(Space& space, u64 blocks) { co_return space.tak
 }  // namespace
 
 Task<> make_pool(Lane sync, Pool::CreateOptions options, u64 device_blocks) {
-  Task<> wiping = wipe(*sync.disk, device_blocks);
+  Task<> wiping = wipe_label(*sync.disk);
   co_await ok(std::move(wiping));
-  std::unique_ptr<Space> space = Space::make(device_blocks);
   const u64 guid = options.seed * 0x9E3779B97F4A7C15u + 1;
+  std::unique_ptr<Space> space = Space::make(device_blocks, guid);
   std::unique_ptr<Catalog> catalog = Catalog::make(options.name, guid, options.now_s);
   const std::vector<Catalog::StoredChange> stored = catalog->take_changes();
   std::vector<Change> changes;
@@ -236,7 +214,8 @@ Task<> replay_on(IoLane& lane, VolumeUpdate update, const LogSection& section) {
 Task<> Engine::load() {
   const Txg txg = uberblock_.txg;
   Task<std::unique_ptr<Space>> mapping =
-      Space::load(disk(), uberblock_.device_blocks, txg, uberblock_.space_sum);
+      Space::load(disk(), uberblock_.device_blocks, txg, uberblock_.space_sum,
+                  uberblock_.guid);
   space_ = co_await ok(std::move(mapping));
   catalog_ = std::make_unique<Catalog>();
   Task<> reading = load_catalog(nodes_, uberblock_.catalog, *catalog_);
@@ -278,7 +257,8 @@ Task<> Engine::start_lanes(std::vector<LogSection> sections, std::vector<Run> lo
                                 .pool_guid = uberblock_.guid,
                                 .cache_bytes = options_.cache_bytes / count,
                                 .node_cache_bytes = options_.node_cache_bytes};
-    lanes_.push_back(std::make_unique<IoLane>(config, lanes_in_[first + i], shared_, *this));
+    lanes_.push_back(std::make_unique<IoLane>(config, lanes_in_[first + i], shared_,
+                                              static_cast<Control&>(*this)));
   }
   for (auto& lane : lanes_) {
     Task<> starting =
