@@ -77,13 +77,14 @@ class Reader {
 
  private:
   const std::byte* take(size_t count) {
-    static constexpr std::byte kNothing{};  // So that taking 0 of an empty span is not a failure.
+    // So that taking 0 of an empty span is not a failure; as wide as a scalar for g++-12's peace.
+    static constexpr std::byte kNothing[8] = {};
     if (!good_ || count > rest_.size()) {
       good_ = false;
       rest_ = {};
       return nullptr;
     }
-    const std::byte* from = rest_.data() != nullptr ? rest_.data() : &kNothing;
+    const std::byte* from = rest_.data() != nullptr ? rest_.data() : kNothing;
     rest_ = rest_.subspan(count);
     return from;
   }
