@@ -282,7 +282,9 @@ Task<> History::administrate(std::vector<AdminOp> ops, std::set<u64> touches) {
   if (answer.done) {
     if (!refused.empty()) wrong(fmt::format("'{}' was done, yet should be refused: {}", text, refused));
     world_ = std::move(trial);
-    for (auto& [dataset, each] : world_.datasets) each.content.durable(asked, floor());
+    for (auto& [dataset, each] : world_.datasets) {
+      if (answer.committed) each.content.durable(asked, floor());
+    }
     co_return {};
   }
   ++counts_.refused;

@@ -70,7 +70,7 @@ verb::Invocation invocation_of(const AdminOp& op) {
       break;
     case Verb::rollback:
       result.verb = "rollback";
-      arguments["snapshot"] = name;
+      arguments["name"] = name;
       if (op.recursive) arguments["recursive"] = true;
       break;
     case Verb::destroy:
@@ -82,7 +82,7 @@ verb::Invocation invocation_of(const AdminOp& op) {
     case Verb::rename:
       result.verb = "rename";
       arguments["name"] = name;
-      arguments["to"] = op.other;
+      arguments["new_name"] = op.other;
       break;
     case Verb::set:
       result.verb = "set";
@@ -107,7 +107,7 @@ verb::Invocation invocation_of(const AdminOp& op) {
       break;
     case Verb::bookmark:
       result.verb = "bookmark";
-      arguments["snapshot"] = name;
+      arguments["source"] = name;
       arguments["name"] = op.other;
       break;
   }
@@ -143,6 +143,7 @@ Task<AdminAnswer> PoolSubject::admin(std::vector<AdminOp> ops) {
   auto outcome = co_await ok(admin_.run_many(std::move(invocations)));
   AdminAnswer answer;
   answer.done = !outcome.refusal;
+  answer.committed = raw(outcome.txg) != 0;
   if (outcome.refusal) {
     answer.why = outcome.refusal->message;
     answer.error = errc_of(outcome.refusal->error);

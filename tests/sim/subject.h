@@ -14,6 +14,7 @@ namespace coppice::simtest {
 
 struct AdminAnswer {
   bool done = false;
+  bool committed = true;  // Done, and there was something to do: a group was committed.
   bool unknown = false;  // Refused by the engine after it was accepted: it may yet survive a crash.
   Errc error{};          // Not done: the nearest kind of error.
   std::string why;

@@ -101,7 +101,7 @@ std::map<std::string, std::string> World::list() const {
     for (const u64 snapshot : dataset.snapshots) text += " " + snapshots.at(snapshot).name;
     const std::string name = path(id);
     result[name] = text;
-    for (const std::string& bookmark : dataset.bookmarks) result[name + "#" + bookmark] = "bookmark";
+    for (const auto& [bookmark, born] : dataset.bookmarks) result[name + "#" + bookmark] = "bookmark";
   }
   for (const auto& [id, snapshot] : snapshots) {
     std::string text = fmt::format("snapshot {}", snapshot.size_bytes);
@@ -176,6 +176,7 @@ std::string World::snapshot(const AdminOp& op, Stamp asked, Stamp answered) {
     fresh.id = ++last_id_;
     fresh.dataset = dataset;
     fresh.name = name;
+    fresh.born = asked;
     fresh.content = datasets.at(dataset).content.freeze(asked, answered);
     fresh.size_bytes = fresh.content.size_bytes();
     fresh.cut = cut;
@@ -190,7 +191,6 @@ std::string World::clone(const AdminOp& op, Stamp asked) {
   if (origin == 0) return "no such snapshot";
   const Snapshot& from = snapshots.at(origin);
   if (!datasets.at(from.dataset).volume) return "not of a volume";
-  if (from.deferred) return "it is going";
   Dataset fresh;
   if (std::string why = place_for(op.other, fresh.parent, fresh.name); !why.empty()) return why;
   fresh.id = ++last_id_;
@@ -232,12 +232,16 @@ std::string World::rollback(const AdminOp& op, Stamp asked) {
   if (!dataset.volume) return "not of a volume";
   const auto place = std::ranges::find(dataset.snapshots, to);
   const std::vector<u64> younger(std::next(place), dataset.snapshots.end());
-  if (!younger.empty() && !op.recursive) return "there are younger snapshots";
+  const Stamp born = snapshots.at(to).born;
+  const auto undone = [&](const auto& bookmark) { return bookmark.second > born; };
+  const bool marked = std::ranges::any_of(dataset.bookmarks, undone);
+  if ((!younger.empty() || marked) && !op.recursive) return "there are younger snapshots";
   for (const u64 id : younger) {
     if (!snapshots.at(id).holds.empty()) return "a younger snapshot is held";
     if (!clones(id).empty()) return "a younger snapshot has a clone";
   }
   for (const u64 id : younger) erase_snapshot(id);
+  std::erase_if(dataset.bookmarks, undone);
   dataset.content = Blocks(snapshots.at(to).content, asked);
   return {};
 }
@@ -371,7 +375,9 @@ std::string World::bookmark(const AdminOp& op) {
   if (id == 0) return "no such snapshot";
   const u64 dataset = find_dataset(before(op.other, '#'));
   if (dataset != snapshots.at(id).dataset) return "another dataset";
-  return datasets.at(dataset).bookmarks.insert(std::string(behind(op.other, '#'))).second ? "" : "exists";
+  auto& bookmarks = datasets.at(dataset).bookmarks;
+  const bool fresh = bookmarks.emplace(behind(op.other, '#'), snapshots.at(id).born).second;
+  return fresh ? "" : "exists";
 }
 
 void World::crash() {

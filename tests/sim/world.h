@@ -36,6 +36,7 @@ struct Snapshot {
   u64 dataset = 0;
   std::string name;
   u64 size_bytes = 0;
+  Stamp born = 0;
   bool deferred = false;
   std::set<std::string> holds;
   Frozen content;
@@ -50,7 +51,7 @@ struct Dataset {
   u64 origin = 0;  // Snapshot id.
   std::map<std::string, std::string> properties;
   std::vector<u64> snapshots;  // Oldest first.
-  std::set<std::string> bookmarks;
+  std::map<std::string, Stamp> bookmarks;  // Name, and when its snapshot was asked for.
   Blocks content;
 };
 
