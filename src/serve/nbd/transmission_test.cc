@@ -18,8 +18,10 @@ using wire::Status;
 
 Bytes pattern(size_t size, u64 seed) {
   Prng prng(seed);
-  Bytes bytes(size);
-  for (auto& byte : bytes) byte = std::byte(prng.next());
+  Bytes bytes(round_up(size, sizeof(u64)));
+  for (size_t at = 0; at < bytes.size(); at += sizeof(u64))
+    store_le(bytes.data() + at, prng.next());
+  bytes.resize(size);
   return bytes;
 }
 
@@ -387,7 +389,7 @@ TEST_F(TransmissionTest, RepliesOfOneTurnShareASend) {
 // The conversation of `seed`: random requests, some of them nonsense. Writes go to places of their
 // own, so that the replies do not depend on the order in which requests end.
 TEST_F(TransmissionTest, TheRepliesDoNotDependOnHowTheBytesArrive) {
-  for (u64 seed = 1; seed <= 60; ++seed) {
+  for (u64 seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     Prng prng(seed);
     reads_.clear();
