@@ -44,7 +44,7 @@ bench:
 
 install:
 	@scripts/setup.sh build
-	@scripts/build.sh release $(JOBS) coppiced coppice
+	@scripts/build.sh release $(JOBS) coppiced coppice completions
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)"
 
 format:

@@ -103,17 +103,40 @@ class CommandLine(harness.EndToEnd):
         self.assertEqual(["tank", "tank/v"], self.daemon.names("-r", "tank"))
 
     def test_help_of_every_command_exits_0_and_stands_in_the_manual(self):
-        top = self.daemon.ok("--help")
         with open(os.path.join(MANUAL, "coppice.8"), encoding="utf-8") as manual:
-            text = manual.read().replace("\\-", "-")
-        commands = re.findall(r"^  ([a-z]+)\s{2,}", top, re.M)
+            entries = manual.read().split("\n.It Ic ")
+        commands = self.commands(self.daemon.ok("--help"))
         self.assertIn("snapshot", commands)
+        commands.remove("pool")
+        commands += ["pool " + command for command in self.commands(self.daemon.ok("pool", "--help"))]
         for command in commands:
-            with self.subTest(command=command):
-                self.assertIn("--help", self.daemon.ok(command, "--help"))
-                self.assertRegex(text, rf"(?m)^\.(It|Nm|Ic|Ss|Cm).*\b{command}\b")
-        self.assertIn("--socket", subprocess.run([os.path.join(harness.BIN, "coppiced"), "--help"], check=True,
-                                                 capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout)
+            entry = "\n".join(each for each in entries if each.startswith(command + " "))
+            self.assertTrue(entry, f"coppice.8 does not tell of {command}")
+            said = set(re.findall(r"(?:(?:Fl|,|\|) )(-?[A-Za-z][A-Za-z-]*)", entry))
+            short = "".join(word for word in said if not word.startswith("-"))
+            usage = self.daemon.ok(*command.split(), "--help")
+            for flags in re.findall(r"^  (-[^ ]+)", usage, re.M):
+                for flag in set(flags.split(",")) - {"-h", "--help", "--socket"}:
+                    with self.subTest(command=command, flag=flag):
+                        self.assertTrue(flag[1:] in said if flag.startswith("--") else flag[1:] in short)
+
+    def commands(self, usage):
+        return re.findall(r"^  ([a-z]+) {2,}", usage, re.M)
+
+    def test_the_daemon_explains_itself(self):
+        usage = subprocess.run([os.path.join(harness.BIN, "coppiced"), "--help"], check=True, capture_output=True,
+                               text=True, stdin=subprocess.DEVNULL).stdout
+        with open(os.path.join(MANUAL, "coppiced.8"), encoding="utf-8") as manual:
+            text = manual.read()
+        for flag in set(re.findall(r"--([a-z-]+)", usage)):
+            self.assertIn(f"Fl -{flag}", text.replace(", -", " Fl -"), flag)
+
+    def test_completion_knows_commands_and_datasets(self):
+        self.daemon.ok("create", "tank/volume", "-V", "16M")
+        self.assertIn("snapshot", self.daemon.ok("complete", "sna").splitlines())
+        self.assertIn("tank/volume", self.daemon.ok("complete", "destroy", "tank/v").splitlines())
+        for shell in ("bash", "zsh", "fish"):
+            self.assertIn("coppice", self.daemon.ok("completion", shell))
 
 
 if __name__ == "__main__":
