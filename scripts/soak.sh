@@ -24,7 +24,7 @@ echo "simulating for $seconds s"
 first=$((RANDOM * 32768 + RANDOM))
 deadline=$((SECONDS + seconds))
 while ((SECONDS < deadline)); do
-  build/release/bin/coppice-sim --first "$first" --count 1000
+  build/release/bin/coppice-sim --seed "$first" --histories 1000
   first=$((first + 1000))
 done
 echo "soak: all passed"

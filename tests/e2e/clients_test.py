@@ -58,10 +58,11 @@ class LibnbdTools(harness.EndToEnd):
 
     def test_tcp_serves_as_the_unix_socket_does(self):
         self.daemon.ok("create", "tank/v", "-V", "16M")
-        self.daemon.ok("export", "tank/v", "--nbd", "tcp:127.0.0.1:10899")
+        uri = self.daemon.ok("export", "tank/v", "--nbd", "tcp:127.0.0.1:0").strip()
+        self.assertRegex(uri, r"^nbd://127\.0\.0\.1:\d+/tank/v$")
         image = harness.random_image(self.daemon.path("in"), 16 * MIB, seed=2)
-        self.client("nbdcopy", image, "nbd://127.0.0.1:10899/tank/v")
-        self.client("nbdcopy", "nbd://127.0.0.1:10899/tank/v", self.daemon.path("out"))
+        self.client("nbdcopy", image, uri)
+        self.client("nbdcopy", uri, self.daemon.path("out"))
         self.assertTrue(filecmp.cmp(image, self.daemon.path("out"), shallow=False))
 
 
