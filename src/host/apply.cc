@@ -8,17 +8,7 @@
 namespace coppice::host {
 namespace {
 
-bool touches_exports(std::string_view verb) {
-  constexpr std::array<std::string_view, 4> kVerbs = {"export", "unexport", "set", "inherit"};
-  return std::ranges::find(kVerbs, verb) != kVerbs.end();
-}
-
-template <class... Parts>
-struct Overloaded : Parts... {
-  using Parts::operator()...;
-};
-
-// With the turn held if there is an effect on exports at all.
+// With the turn held.
 Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket, Applied& applied) {
   Exports& exports = site.exports();
   for (auto& effect : effects) {
@@ -37,19 +27,36 @@ Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket
   co_return {};
 }
 
-// What the verb does once the turn is held.
-Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket) {
+// With the turn held, or without: then it is taken for the effects, if there are any.
+Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket, bool held) {
   const bool dry_run = invocation.dry_run;
   auto outcome = co_await ok(site.admin().run(std::move(invocation)));
   if (outcome.refusal) co_return refused(*std::move(outcome.refusal));
   Applied applied;
   applied.report = std::move(outcome.report);
   applied.reclaim_bytes = outcome.reclaim_bytes;
-  if (!dry_run) {
+  if (!dry_run && !outcome.effects.empty()) {
+    rt::Mutex::Lock turn;
+    if (!held) turn = co_await site.exports().turn();
     auto effects = std::move(outcome.effects);
     co_await ok(bring_about(site, std::move(effects), std::move(socket), applied));
   }
   co_return applied;
+}
+
+// Puts the name of what the verb acts on where the verb wants it.
+void set_target(verb::Invocation& invocation, std::string name) {
+  constexpr std::array<std::string_view, 5> kTargets = {"name", "names", "snapshot", "snapshots", "source"};
+  const verb::Row* row = verb::find(invocation.verb);
+  CHECK(row != nullptr);
+  for (const verb::Argument& argument : row->arguments) {
+    if (std::ranges::find(kTargets, argument.name) == kTargets.end()) continue;
+    verb::Value value(std::move(name));
+    if (argument.kind == verb::Kind::names) value = verb::Names{std::get<std::string>(std::move(value))};
+    invocation.arguments.insert_or_assign(std::string(argument.name), std::move(value));
+    return;
+  }
+  CHECK(!"every verb acts on something");
 }
 
 Attempt<std::string> name_now(Site& site, const verb::Target& target) {
@@ -88,7 +95,7 @@ Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, b
     auto invocation = invocation_of("unexport", view->name, caller);
     invocation.arguments.emplace("address", view->spec.address);
     cap::Fd none;
-    auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(none)));
+    auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(none), true));
     if (!applied) co_return refused(applied.error());
     if (exports.view(id)) {  // It did not run, so the verb saw nothing to stop.
       std::vector<ExportId> one{id};
@@ -104,17 +111,20 @@ Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, b
 }  // namespace
 
 Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation) {
+  // Exports are named by address, so their effects follow each other as the commits did; the effects of other
+  // verbs name what they concern by id, and their order does not matter.
   rt::Mutex::Lock turn;
-  if (touches_exports(invocation.verb)) turn = co_await site.exports().turn();
+  const bool ordered = invocation.verb == "export" || invocation.verb == "unexport";
+  if (ordered) turn = co_await site.exports().turn();
   cap::Fd none;
-  auto applied = co_await apply_held(site, std::move(invocation), std::move(none));
+  auto applied = co_await apply_held(site, std::move(invocation), std::move(none), ordered);
   co_return applied;
 }
 
 Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation) {
   auto name = name_now(site, target);
   if (!name) co_return refused(name.error());
-  invocation.arguments.insert_or_assign("name", *std::move(name));
+  set_target(invocation, *std::move(name));
   auto applied = co_await apply(site, std::move(invocation));
   co_return applied;
 }
@@ -164,9 +174,9 @@ Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrd
   auto invocation = invocation_of("export", *name, std::move(caller));
   invocation.arguments.emplace("protocol", order.spec.protocol);
   invocation.arguments.emplace("address", address);
-  invocation.arguments.emplace("readonly", order.spec.read_only);
-  invocation.arguments.emplace("pinned", order.pinned);
-  auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(order.socket)));
+  invocation.arguments.emplace("read_only", order.spec.read_only);
+  invocation.arguments.emplace("pin", order.pinned);
+  auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(order.socket), true));
   if (!applied) co_return refused(applied.error());
   co_return applied->started;
 }

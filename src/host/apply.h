@@ -16,10 +16,9 @@ struct Applied {
   StopReport stopped;
 };
 
-// Verbs that may start, stop or rename exports hold the table's turn from before the transaction until their
-// effects are there, so that the table follows the catalog in the order of commits.
+// Answers once the changes are durable and the effects are there. Clients of what `unexport` ends are cut off.
 Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation);
-// The same with argument `name` set to the target's name as it is now.
+// The same on the target, by its name as it is now.
 Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation);
 
 // And then finds what it made: `name` is that of the new dataset or snapshot.

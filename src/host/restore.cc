@@ -7,7 +7,7 @@
 namespace coppice::host {
 namespace {
 
-// All volumes that have pinned exports.
+// All pinned exports of volumes and their snapshots.
 std::vector<verb::StartExport> pinned_exports(const pool::CatalogView& view) {
   std::vector<verb::StartExport> found;
   std::vector<pool::DatasetId> front{view.root()};
@@ -17,7 +17,12 @@ std::vector<verb::StartExport> pinned_exports(const pool::CatalogView& view) {
     const pool::Dataset* dataset = view.dataset(id);
     if (dataset == nullptr) continue;
     for (const auto& spec : dataset->exports)
-      found.push_back({.dataset = id, .name = pool::full_name(view, id), .spec = spec, .pinned = true});
+      found.push_back({.dataset = id,
+                       .snapshot = spec.snapshot,
+                       .name = raw(spec.snapshot) != 0 ? pool::full_name(view, spec.snapshot)
+                                                       : pool::full_name(view, id),
+                       .spec = spec,
+                       .pinned = true});
     for (const pool::DatasetId child : view.children(id)) front.push_back(child);
   }
   return found;

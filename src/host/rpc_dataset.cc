@@ -120,7 +120,7 @@ class DatasetServer final : public schema::Dataset::Server, private TargetObject
   kj::Promise<void> destroy(DestroyContext context) override {
     auto invocation = verb_of("destroy");
     invocation.arguments.emplace("recursive", context.getParams().getRecursive());
-    invocation.arguments.emplace("dependents", context.getParams().getDependents());
+    invocation.arguments.emplace("clones", context.getParams().getDependents());
     return destroy_by(context, std::move(invocation));
   }
 
@@ -192,7 +192,7 @@ class SnapshotServer final : public schema::Snapshot::Server, private TargetObje
     auto invocation = verb_of("clone");
     invocation.caller = caller_.who;
     const std::string name = read_text(params.getName());
-    invocation.arguments.emplace("new_name", name);
+    invocation.arguments.emplace("name", name);
     invocation.arguments.emplace("properties", read_settings(params.getProperties()));
     invocation.arguments.emplace("parents", params.getParents());
     return from(
@@ -210,7 +210,7 @@ class SnapshotServer final : public schema::Snapshot::Server, private TargetObje
 
   kj::Promise<void> bookmark(BookmarkContext context) override {
     auto invocation = verb_of("bookmark");
-    invocation.arguments.emplace("bookmark", "#" + read_text(context.getParams().getName()));
+    invocation.arguments.emplace("name", "#" + read_text(context.getParams().getName()));
     return act(context, std::move(invocation));
   }
 

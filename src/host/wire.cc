@@ -295,7 +295,8 @@ std::vector<std::string> read_texts(capnp::List<capnp::Text>::Reader from) {
 pool::ExportSpec read_spec(schema::ExportSpec::Reader from) {
   return {.protocol = read_text(from.getProtocol()),
           .address = read_text(from.getAddress()),
-          .read_only = from.getReadOnly()};
+          .read_only = from.getReadOnly(),
+          .snapshot = {}};
 }
 
 u8 read_kinds(capnp::List<schema::DatasetType>::Reader from) {
