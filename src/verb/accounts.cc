@@ -61,7 +61,7 @@ u64 Ledger::used(DatasetId id) {
   const auto known = known_.find(id);
   if (known != known_.end()) return known->second.used;
   if (++counts_ > kCountsMax) {  // Many are asked for: all at once is cheaper.
-    count_all();
+    count_all(id);
     return known_.at(id).used;
   }
   // Parts of the subtree that are known already would be counted twice.
@@ -72,7 +72,7 @@ u64 Ledger::used(DatasetId id) {
 
 u64 Ledger::available(DatasetId id) {
   if (const auto known = available_.find(id); known != available_.end()) return known->second;
-  count_all();
+  count_all(id);
   std::vector<DatasetId> path;  // From the dataset up to the first that is known, or the root.
   for (DatasetId at = id; raw(at) != 0 && !available_.contains(at);) {
     path.push_back(at);
@@ -98,9 +98,10 @@ u64 Ledger::available(DatasetId id) {
   return available_.at(id);
 }
 
-void Ledger::count_all() {
-  if (known_.contains(view_.root())) return;
-  known_.clear();
+// `id` may be younger than the last count.
+void Ledger::count_all(DatasetId id) {
+  if (known_.contains(view_.root()) && known_.contains(id)) return;
+  forget();
   count_below(view_.root());
 }
 

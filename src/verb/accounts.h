@@ -28,7 +28,7 @@ class Ledger {
  private:
   static constexpr int kCountsMax = 8;
   void count_below(pool::DatasetId top);
-  void count_all();
+  void count_all(pool::DatasetId id);
   const pool::CatalogView& view_;
   const Facts& facts_;
   std::unordered_map<pool::DatasetId, Accounts> known_;  // All but `available`.

@@ -37,15 +37,6 @@ std::optional<Refusal> apply_all(Context& context, std::vector<Invocation>& invo
 
 }  // namespace
 
-void settle_names(const pool::CatalogView& view, std::vector<Effect>& effects) {
-  for (Effect& effect : effects) {
-    auto* start = std::get_if<StartExport>(&effect);
-    if (start == nullptr) continue;
-    start->name = raw(start->snapshot) != 0 ? full_name(view, start->snapshot)
-                                            : full_name(view, start->dataset);
-  }
-}
-
 Refusal refusal_of(const Error& error) {
   return {error.sys != 0 ? error.sys : errno_of(error.code), describe(error), {}};
 }

@@ -139,6 +139,15 @@ constexpr Argument kUnexportArguments[] = {
 
 }  // namespace
 
+void settle_names(const pool::CatalogView& view, std::vector<Effect>& effects) {
+  for (Effect& effect : effects) {
+    auto* start = std::get_if<StartExport>(&effect);
+    if (start == nullptr) continue;
+    start->name = raw(start->snapshot) != 0 ? full_name(view, start->snapshot)
+                                            : full_name(view, start->dataset);
+  }
+}
+
 const Row kExportRow = row_of<plan_export, apply_export>(
     "export", "serve a volume or snapshot as a block device", kExportArguments, Right::serve);
 const Row kUnexportRow = row_of<plan_unexport, apply_unexport>(
