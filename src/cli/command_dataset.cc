@@ -1,7 +1,6 @@
 // cli/command_dataset.cc — create, destroy, rename, promote, resize.
 #include "cli/command.h"
-#include "cli/destroy.h"
-#include "cli/rows.h"
+#include "cli/reclaim.h"
 #include "cli/scrub.h"
 #include "cli/size.h"
 #include "cli/verbs.h"
@@ -51,46 +50,33 @@ void add_create(CommandLine& line) {
 // --- destroy ---
 
 struct DestroyOptions {
-  std::string name;
-  bool recursive = false, dependents = false, dry_run = false, deferred = false;
+  std::vector<std::string> names;
+  bool recursive = false, clones = false, dry_run = false, deferred = false;
   bool verbose = false, parsable = false, wait = false;
 };
 
-// Every name that the command means, ranges of snapshots resolved.
-Attempt<std::vector<std::string>> doomed_names(Connection& connection, const Doomed& doomed) {
-  if (!doomed.snapshots()) return std::vector<std::string>{doomed.name};
-  std::vector<std::string> existing;
-  if (doomed.ranges()) {
-    TRY(const auto rows, fetch(connection, {.roots = {doomed.name},
-                                            .types = {schema::DatasetType::SNAPSHOT},
-                                            .properties = {"type"}}));
-    for (const FetchedRow& row : rows) existing.push_back(row.name.substr(row.name.find('@') + 1));
-  }
-  return expand(doomed, existing);
-}
-
 Attempt<> destroy(Session& session, const DestroyOptions& options) {
-  TRY(const Doomed doomed, parse_doomed(options.name));
-  if (options.deferred && !doomed.snapshots()) return misuse("-d is for snapshots");
-  TRY(Connection * connection, session.connect());
-  TRY(const auto names, doomed_names(*connection, doomed));
-  nlohmann::ordered_json arguments = {{"name", names}};
-  if (options.recursive) arguments["recursive"] = true;
-  if (options.dependents) arguments["dependents"] = true;
-  if (options.deferred) arguments["defer"] = true;
-  TRY(const auto value,
-      invoke(*connection, options.name,
-             {.verb = "destroy", .arguments = std::move(arguments), .dry_run = options.dry_run}));
-  if (options.verbose || options.dry_run || options.parsable) {
-    const u64 reclaimed = value.value("reclaimed_bytes", u64{0});
-    fmt::print("{}", tell(texts_of(value, "destroyed"), reclaimed,
-                          {.dry_run = options.dry_run, .parsable = options.parsable}));
-    for (const std::string& each : texts_of(value, "deferred")) {
-      fmt::print("{} go with its last hold or clone: {}\n", options.dry_run ? "would" : "will",
-                 each);
+  for (const std::string& name : options.names) {
+    if (options.deferred && name.find('@') == name.npos) {
+      return misuse(fmt::format("-d is for snapshots, and '{}' is none", name));
     }
   }
-  if (options.wait && !options.dry_run) return wait_for_freeing(*connection, options.name);
+  TRY(const std::string pool, one_pool(options.names));
+  nlohmann::ordered_json arguments = {{"names", options.names}};
+  if (options.recursive) arguments["recursive"] = true;
+  if (options.clones) arguments["clones"] = true;
+  if (options.deferred) arguments["defer"] = true;
+  TRY(Connection * connection, session.connect());
+  TRY(const auto value,
+      invoke(*connection, pool,
+             {.verb = "destroy", .arguments = std::move(arguments), .dry_run = options.dry_run}));
+  if (options.verbose || options.dry_run || options.parsable) {
+    const Reclaim reclaim{.destroyed = texts_of(value, "destroyed"),
+                          .deferred = texts_of(value, "deferred"),
+                          .bytes = value.value("reclaimed_bytes", u64{0})};
+    fmt::print("{}", tell(reclaim, {.dry_run = options.dry_run, .parsable = options.parsable}));
+  }
+  if (options.wait && !options.dry_run) return wait_for_freeing(*connection, pool);
   return {};
 }
 
@@ -101,11 +87,12 @@ void add_destroy(CommandLine& line) {
                              .summary = "Destroy a dataset, snapshots of one, or a bookmark",
                              .example = "coppice destroy -n tank/vm@monday%friday,old",
                              .group = "Datasets"});
-  add_name(command, "NAME", options->name, "NAME, NAME@SNAP[,SNAP|FIRST%LAST]... or NAME#BOOKMARK");
+  add_names(command, "NAME", options->names,
+            "NAME, NAME@SNAP[,SNAP|OLDEST%YOUNGEST]... or NAME#BOOKMARK")
+      ->required();
   command.add_flag("-r", options->recursive,
                    "All below it too; of a snapshot: those of the same name below");
-  command.add_flag("-R", options->dependents,
-                   "And all clones of what is destroyed, wherever they are");
+  command.add_flag("-R", options->clones, "And all clones of what is destroyed, wherever they are");
   command.add_flag("-n", options->dry_run, "Only show what would be destroyed and freed");
   command.add_flag("-d", options->deferred,
                    "Destroy a held or cloned snapshot once its last hold and clone are gone");

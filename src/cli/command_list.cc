@@ -96,9 +96,7 @@ Attempt<> list(Session& session, const ListOptions& options) {
   }
   const auto sort_by = [&](const std::string& key, bool descending) {
     const size_t at = static_cast<size_t>(std::ranges::find(fetched, key) - fetched.begin());
-    std::ranges::stable_sort(table.rows, [&](const auto& left, const auto& right) {
-      return descending ? right[at] < left[at] : left[at] < right[at];
-    });
+    sort_rows(table, at, descending);
   };
   // The first key named weighs most, so it sorts last.
   for (size_t i = options.descending.size(); i > 0; --i) sort_by(options.descending[i - 1], true);

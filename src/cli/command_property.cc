@@ -17,11 +17,11 @@ Attempt<> set(Session& session, const std::vector<std::string>& words) {
     return misuse(fmt::format("'{}' is not of the form PROP=VALUE", words.front()));
   if (first_name == words.end()) return misuse("no dataset is named after the properties");
   TRY(const auto properties, parse_settings({words.begin(), first_name}));
+  const std::vector<std::string> names(first_name, words.end());
+  TRY(const std::string pool, one_pool(names));
   TRY(Connection * connection, session.connect());
-  for (auto name = first_name; name != words.end(); ++name) {
-    TRY_VOID(invoke(*connection, *name,
-                    {.verb = "set", .arguments = {{"name", *name}, {"properties", properties}}}));
-  }
+  TRY_VOID(invoke(*connection, pool,
+                  {.verb = "set", .arguments = {{"names", names}, {"properties", properties}}}));
   return {};
 }
 
@@ -46,12 +46,11 @@ struct InheritOptions {
 };
 
 Attempt<> inherit(Session& session, const InheritOptions& options) {
+  TRY(const std::string pool, one_pool(options.names));
+  nlohmann::ordered_json arguments = {{"names", options.names}, {"property", options.property}};
+  if (options.recursive) arguments["recursive"] = true;
   TRY(Connection * connection, session.connect());
-  for (const std::string& name : options.names) {
-    nlohmann::ordered_json arguments = {{"name", name}, {"property", options.property}};
-    if (options.recursive) arguments["recursive"] = true;
-    TRY_VOID(invoke(*connection, name, {.verb = "inherit", .arguments = std::move(arguments)}));
-  }
+  TRY_VOID(invoke(*connection, pool, {.verb = "inherit", .arguments = std::move(arguments)}));
   return {};
 }
 

@@ -95,7 +95,7 @@ Attempt<> rollback(Session& session, const RollbackOptions& options) {
   TRY_VOID(need_snapshots({options.snapshot}));
   nlohmann::ordered_json arguments = {{"name", options.snapshot}};
   if (options.younger || options.dependents) arguments["recursive"] = true;
-  if (options.dependents) arguments["dependents"] = true;
+  if (options.dependents) arguments["clones"] = true;
   TRY(Connection * connection, session.connect());
   TRY_VOID(invoke(*connection, options.snapshot,
                   {.verb = "rollback", .arguments = std::move(arguments)}));

@@ -58,7 +58,7 @@ TEST(CommandLine, WrongUsageExitsWith2InOneLine) {
       {"pool", "create", "tank", "/tmp/x", "--size", "big"},
       {"pool", "scrub", "-p", "-s", "tank"},
       {"destroy"},
-      {"destroy", "tank/v@"},
+      {"destroy", "tank/v", "other/v"},
       {"destroy", "-d", "tank/v"},
       {"snapshot"},
       {"snapshot", "tank/v"},

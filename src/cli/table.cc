@@ -101,6 +101,23 @@ bool operator<(const Cell& left, const Cell& right) {
   return rank(left) == 2 ? left.text_ < right.text_ : left.number_ < right.number_;
 }
 
+void sort_rows(Table& table, size_t column, bool descending) {
+  CHECK(column < table.columns.size());
+  std::vector<size_t> order(table.rows.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::sort(order, [&](size_t left, size_t right) {
+    const Cell& a = table.rows[left][column];
+    const Cell& b = table.rows[right][column];
+    if (descending ? b < a : a < b) return true;
+    if (descending ? a < b : b < a) return false;
+    return left < right;
+  });
+  std::vector<std::vector<Cell>> sorted;
+  sorted.reserve(order.size());
+  for (size_t from : order) sorted.push_back(std::move(table.rows[from]));
+  table.rows = std::move(sorted);
+}
+
 std::string render(const Table& table, const Format& format) {
   for (const std::vector<Cell>& row : table.rows) CHECK(row.size() == table.columns.size());
   if (format.json) return render_json(table);

@@ -51,6 +51,9 @@ struct Table {
   std::vector<std::vector<Cell>> rows;  // Each as long as `columns`.
 };
 
+// By one column; rows that are equal in it keep their order.
+void sort_rows(Table& table, size_t column, bool descending);
+
 std::string render(const Table& table, const Format& format);
 void print(const Table& table, const Format& format);  // To stdout.
 

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "base/types.h"
 
 namespace coppice::cli {
@@ -45,13 +43,24 @@ TEST(Table, AValueNeverBreaksARow) {
   EXPECT_FALSE(render(broken, {.json = true}).empty());
 }
 
-TEST(Table, CellsSortNothingThenNumbersThenTexts) {
-  std::vector<Cell> cells = {Cell::text("b"), Cell::bytes(9), Cell(), Cell::bytes(10),
-                             Cell::text("a")};
-  std::ranges::stable_sort(cells, [](const Cell& l, const Cell& r) { return l < r; });
-  std::string order;
-  for (const Cell& cell : cells) order += cell.show(true) + " ";
-  EXPECT_EQ(order, "- 9 10 a b ");
+TEST(Table, SortsNothingThenNumbersThenTextsAndKeepsTheOrderOfEquals) {
+  Table table{.columns = {{"key"}, {"at"}}, .rows = {}};
+  u64 at = 0;
+  for (Cell key : {Cell::text("b"), Cell::bytes(9), Cell(), Cell::bytes(10), Cell::text("a"),
+                   Cell::bytes(9)}) {
+    table.rows.push_back({std::move(key), Cell::exact(at++)});
+  }
+  const auto order = [&] {
+    std::string text;
+    for (const auto& row : table.rows) text += row[1].show(true);
+    return text;
+  };
+  sort_rows(table, 0, false);
+  EXPECT_EQ(order(), "215340");
+  sort_rows(table, 1, false);
+  EXPECT_EQ(order(), "012345");
+  sort_rows(table, 0, true);
+  EXPECT_EQ(order(), "043152");
 }
 
 }  // namespace

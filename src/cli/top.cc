@@ -14,7 +14,8 @@ namespace {
 
 constexpr u64 kPeriodMs = 1000;
 constexpr double kTail = 0.99;
-constexpr size_t kLinesAbove = 3;  // Of the live view, over the table's first row.
+constexpr size_t kReads = 2, kWrites = 3;  // Columns.
+constexpr size_t kLinesAbove = 3;          // Of the live view, over the table's first row.
 
 struct Counters {
   u64 operations = 0, bytes = 0, errors = 0, latency_ns = 0;
@@ -115,9 +116,9 @@ Table table_of(const Sample& now, const Sample& before) {
 
 // Busiest first, and no more lines than fit.
 std::string screen_of(Table table, const std::string& socket_line) {
-  std::ranges::stable_sort(table.rows, [](const auto& left, const auto& right) {
-    const auto weight = [](const auto& row) -> u64 {
-      return row[2].json().template get<u64>() + row[3].json().template get<u64>();
+  std::ranges::sort(table.rows, [](const auto& left, const auto& right) {
+    const auto weight = [](const std::vector<Cell>& row) -> u64 {
+      return row[kReads].json().get<u64>() + row[kWrites].json().get<u64>();
     };
     return weight(left) > weight(right);
   });
