@@ -65,6 +65,13 @@ void Catalog::accept(std::unique_ptr<Transaction> transaction) {
     if (auto* drop = std::get_if<DropSnapshot>(&op); drop != nullptr && raw(drop->createtxg) == 0) {
       if (const Snapshot* known = snapshot(drop->snapshot)) drop->createtxg = known->createtxg;
     }
+    // Taken and dropped in this transaction: it never was in the catalog.
+    if (const auto* take = std::get_if<TakeSnapshot>(&op);
+        take != nullptr && changes.snapshot(take->snapshot) == nullptr) {
+      Snapshot& passing = base.gone[take->snapshot];
+      passing.id = take->snapshot;
+      passing.dataset = take->dataset;
+    }
     base.ops.push_back(std::move(op));
   }
 
@@ -86,8 +93,8 @@ void Catalog::accept(std::unique_ptr<Transaction> transaction) {
     base.touch(Table::snapshot, raw(id));
     if (record) {
       base.snapshots.insert_or_assign(id, *std::move(record));
-    } else {
-      base.snapshots.erase(id);
+    } else if (auto dropped = base.snapshots.extract(id); !dropped.empty()) {
+      base.gone.insert_or_assign(id, std::move(dropped.mapped()));
     }
   }
   for (const auto& [key, id] : changes.names) {
@@ -167,6 +174,7 @@ void Catalog::commit_snapshot(SnapshotId id, Txg createtxg, const TreeState& tre
                               u64 written_blocks) {
   CHECK(raw(createtxg) != 0);
   Snapshot* snapshot = pointer_to(state_->snapshots, id);
+  if (snapshot == nullptr) snapshot = pointer_to(state_->gone, id);
   if (snapshot == nullptr) return;
   CHECK(raw(snapshot->createtxg) == 0);
   snapshot->createtxg = createtxg;
@@ -225,6 +233,10 @@ void Catalog::set_value(std::string_view name, std::optional<std::string> value)
 
 const Dataset* Catalog::dataset(DatasetId id) const { return pointer_to(state_->datasets, id); }
 const Snapshot* Catalog::snapshot(SnapshotId id) const { return pointer_to(state_->snapshots, id); }
+const Snapshot* Catalog::snapshot_or_gone(SnapshotId id) const {
+  const Snapshot* here = snapshot(id);
+  return here != nullptr ? here : pointer_to(state_->gone, id);
+}
 const VolumeState* Catalog::volume_state(DatasetId id) const {
   return pointer_to(state_->volumes, id);
 }

@@ -70,6 +70,10 @@ class Catalog final : public CatalogView {
   // Of accepted transactions, in order. A DropSnapshot whose createtxg is 0 drops what the same batch took.
   std::vector<TreeOp> take_tree_ops();
 
+  // For tree operations, which are carried out after all of their group were accepted: also what a later operation of
+  // the same group drops. Good until take_changes().
+  const Snapshot* snapshot_or_gone(SnapshotId id) const;
+
   // --- The engine's half of the records; each marks its record changed. Of a record that is gone by then (made
   // and erased within one group) commit_* and set_snapshot_written do nothing. ---
   VolumeState* edit_volume_state(DatasetId id);   // Null if there is none.

@@ -103,6 +103,7 @@ struct Catalog::State {
 
   RecordAssembler assembler;  // While loading.
   std::vector<TreeOp> ops;
+  std::unordered_map<SnapshotId, Snapshot> gone;  // Dropped since the last take_changes().
   Uncommitted uncommitted;
   Transaction::State* open = nullptr;
 

@@ -195,6 +195,7 @@ std::vector<Catalog::StoredChange> Catalog::take_changes() {
   State& state = *state_;
   std::vector<StoredChange> changes;
   const bool any = changed();
+  state.gone.clear();
   std::vector<RecordName> names = std::exchange(state.dirty, {});
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

@@ -58,7 +58,7 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
       catalog_->put_volume_state(make->dataset, std::move(state));
     } else if (const auto* clone = std::get_if<MakeClone>(&op)) {
       catalog_->commit_dataset(clone->dataset, commit.txg);
-      const Snapshot* origin = catalog_->snapshot(clone->origin);
+      const Snapshot* origin = catalog_->snapshot_or_gone(clone->origin);
       CHECK(origin != nullptr && raw(origin->createtxg) != 0);
       VolumeState state;
       state.live = origin->tree;
@@ -124,14 +124,14 @@ Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
 // alive again, so its entries must go: the slice since then is cut off and handed to a job.
 Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
   VolumeState* state = catalog_->edit_volume_state(op.dataset);
-  const Snapshot* snapshot = catalog_->snapshot(op.snapshot);
+  const Snapshot* snapshot = catalog_->snapshot_or_gone(op.snapshot);
   CHECK(state != nullptr && snapshot != nullptr);
   const Txg since = snapshot->createtxg;
   Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, since, commit.txg,
                                     state->origin_txg, since);
   const DeadSums sums = co_await ok(std::move(summing));
   state = catalog_->edit_volume_state(op.dataset);
-  snapshot = catalog_->snapshot(op.snapshot);
+  snapshot = catalog_->snapshot_or_gone(op.snapshot);
   // The snapshot's tree lives again but for what of it died since; the rest of the live tree goes.
   const u64 revived = sums.early + sums.middle;
   const u64 born_since =
@@ -159,7 +159,7 @@ Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
 // The clone takes over its origin and all older snapshots; the old dataset becomes a clone of the origin. Which
 // account a shared block is on follows from its birth and death alone, so both are summed up anew.
 Task<> Engine::promote(Commit& commit, const Promote& op) {
-  const Snapshot* origin = catalog_->snapshot(op.origin);
+  const Snapshot* origin = catalog_->snapshot_or_gone(op.origin);
   VolumeState* clone = catalog_->edit_volume_state(op.clone);
   VolumeState* old = catalog_->edit_volume_state(op.old_origin_dataset);
   CHECK(origin != nullptr && clone != nullptr && old != nullptr);
