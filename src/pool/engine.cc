@@ -313,9 +313,11 @@ VolumeUpdate Engine::update_for(DatasetId id) const {
   VolumeUpdate update{.volume = id, .root = {}, .size_bytes = 0, .quota_blocks = 1ll << 60};
   const Dataset* dataset = catalog_->dataset(id);
   const VolumeState* state = catalog_->volume_state(id);
-  CHECK(dataset != nullptr && state != nullptr);
+  CHECK(state != nullptr);
   update.root = state->live.root;
-  update.size_bytes = dataset->volsize_bytes;
+  // A transaction accepted since may have erased the dataset; until the next group drops the volume it still has dirty
+  // data to be merged, into the newest map.
+  if (dataset != nullptr) update.size_bytes = dataset->volsize_bytes;
   update.read_only = inherited_read_only(id);
   if (const auto limits = limits_.find(id); limits != limits_.end()) {
     update.quota_blocks = limits->second.quota_blocks;
