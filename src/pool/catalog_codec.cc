@@ -12,6 +12,7 @@ namespace coppice::pool {
 namespace {
 
 constexpr u8 kVersion = 1;
+constexpr u64 kCounterMax = u64{1} << 63;  // Beyond it no counter was ever driven.
 constexpr size_t kCountBytes = 2;        // Part 0 begins with the number of parts.
 constexpr size_t kTextBytesMax = 4_MiB;  // Of one text of a history record.
 static_assert(4 * kTextBytesMax + 1024 <= kRecordBytesMax);
@@ -254,6 +255,7 @@ Result<CatalogHeader> decode_header(std::string_view bytes) {
   header.next_id = in.get<u64>();
   header.history_next = in.get<u64>();
   in.require(raw(header.root) != 0 && raw(header.root) < header.next_id);
+  in.require(header.next_id < kCounterMax && header.history_next < kCounterMax);
   return in.done(header, "read the catalog's header");
 }
 
