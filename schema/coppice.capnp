@@ -67,7 +67,7 @@ interface Host {           # The bootstrap object.
 
   # Opens the pool in `file`, of which nobody else may hold a lock. `name`: empty, or what it must be called.
   # EINVAL: no pool. EBUSY: in use by this or another process. ENOTSUP: a newer format. EEXIST: a pool of this name is
-  # open. EIO (code "corrupt"): damaged. E2BIG: 64 pools are open. It stays open until Pool.close or the daemon ends;
+  # open. EIO (code "corrupt"): damaged. E2BIG: 64 pools are open. ENOTSUP: `readOnly`, which the format has no use for yet. It stays open until Pool.close or the daemon ends;
   # after a restart it is open again only if the daemon's command line or configuration names it.
   openPool @1 (file :File, name :Text, readOnly :Bool) -> Answer(Pool);
 

@@ -96,7 +96,6 @@ Ref<OpenPool> Daemon::adopt(std::unique_ptr<Site> site, std::unique_ptr<PoolFile
   Ref<OpenPool> pool(new OpenPool());
   pool->name = name;
   pool->origin = request.origin;
-  pool->read_only = request.read_only;
   pool->file = std::move(file);
   pool->site = std::move(site);
   pools_.emplace(std::move(name), pool);
@@ -110,6 +109,8 @@ Task<Attempt<Ref<OpenPool>>> Daemon::open_pool(OpenRequest request) {
 }
 
 Task<Attempt<Ref<OpenPool>>> Daemon::open_locked(OpenRequest request) {
+  if (request.read_only)
+    co_return refused(ENOTSUP, "open a pool read-only: this format is always opened for writing");
   if (pools_.size() >= kPoolsMax)
     co_return refused(E2BIG, fmt::format("{} pools are open: close one first", kPoolsMax));
   if (!request.name.empty() && pools_.contains(request.name))
@@ -122,7 +123,6 @@ Task<Attempt<Ref<OpenPool>>> Daemon::open_locked(OpenRequest request) {
   options.cache_bytes = settings_.cache_bytes;
   options.dirty_bytes_max = settings_.dirty_bytes_max;
   options.seed = random_seed();
-  options.read_only = request.read_only;
   options.warn = log_;
   auto opening = open_site((*file)->pool_lanes(), std::move(options), exports_, lanes_.sync());
   auto site = co_await rt::call(loop_, lanes_.sync(), std::move(opening));

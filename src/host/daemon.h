@@ -29,7 +29,6 @@ struct Settings {
 struct OpenPool : Counted {
   std::string name;
   std::string origin;  // The file that the operator named, or "client".
-  bool read_only = false;
   std::unique_ptr<PoolFile> file;
   std::unique_ptr<Site> site;  // Null: closed. Its content is the sync lane's.
   bool closing = false;

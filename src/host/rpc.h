@@ -18,8 +18,7 @@ namespace coppice::host {
 struct Caller {
   Daemon* daemon;
   std::string who;  // For the history: "uid=0, pid=17".
-  size_t (*connections)(const void* server) = nullptr;  // For `status`.
-  const void* server = nullptr;
+  const cap::Server* server = nullptr;  // For `status`; null in tests.
 };
 
 schema::Host::Client make_host(Caller caller);

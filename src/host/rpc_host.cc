@@ -54,7 +54,7 @@ class HostServer final : public schema::Host::Server {
   }
 
   kj::Promise<void> status(StatusContext context) override {
-    const size_t connections = caller_.connections ? caller_.connections(caller_.server) : 1;
+    const size_t connections = caller_.server != nullptr ? caller_.server->connections() : 1;
     return reply(daemon(), context, report_daemon(daemon()),
                  [connections](auto& results, DaemonReport report) {
                    auto to = results.initValue();

@@ -99,7 +99,6 @@ void write(schema::PoolStatus::Builder to, const OpenPool& pool, const PoolRepor
   to.setGuid(report.stats.guid);
   to.setHealth(!report.stats.failed.empty() ? Health::FAILED : errors ? Health::DEGRADED : Health::ONLINE);
   to.setFailed(report.stats.failed);
-  to.setReadOnly(pool.read_only);
   to.setFormatVersion(report.stats.format_version);
   to.setBlockBytes(pool::kBlock);
   write(to.initStats(), report.stats);
