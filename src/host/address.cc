@@ -28,6 +28,7 @@ Result<HostPort> split(std::string_view text) {
     return fail(Errc::invalid, "read an address", fmt::format("tcp:{} is not tcp:HOST:PORT", text));
   std::string_view host = text.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  if (host == "*") host = {};  // Every address of this machine.
   return HostPort{std::string(host), std::string(text.substr(colon + 1))};
 }
 
@@ -78,7 +79,12 @@ Result<cap::Fd> bind_address(const std::string& address) {
 std::string nbd_uri(std::string_view address, std::string_view name) {
   if (address.starts_with(kUnix))
     return fmt::format("nbd+unix:///{}?socket={}", encoded(name), encoded(address.substr(kUnix.size())));
-  if (address.starts_with(kTcp)) return fmt::format("nbd://{}/{}", address.substr(kTcp.size()), encoded(name));
+  if (address.starts_with(kTcp)) {
+    const std::string_view where = address.substr(kTcp.size());
+    const bool everywhere = where.starts_with("*:");
+    return fmt::format("nbd://{}{}/{}", everywhere ? "localhost" : "",
+                       everywhere ? where.substr(1) : where, encoded(name));
+  }
   return {};
 }
 

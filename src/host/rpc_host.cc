@@ -49,7 +49,7 @@ class HostServer final : public schema::Host::Server {
       results.setValue(make_pool(caller_, found));
     else
       write_refusal(results.initRefusal(),
-                    {ENOENT, fmt::format("no pool is open that '{}' could be in: open it", name), {}});
+                    {ENOENT, fmt::format("cannot open '{}': no such pool is open (see coppice pool open)", name), {}});
     return kj::READY_NOW;
   }
 

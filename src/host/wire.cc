@@ -246,6 +246,7 @@ void write(schema::PropertyInfo::Builder to, const verb::Property& property) {
   to.setInheritable(property.inheritable);
   to.setValues(std::string(property.values));
   to.setDescription(std::string(property.summary));
+  to.setColumn(std::string(property.column));
   std::vector<schema::DatasetType> types;
   for (const u8 kind : {verb::kGroup, verb::kVolume, verb::kSnapshot, verb::kBookmark})
     if (property.applies & kind) types.push_back(type_of(kind));
