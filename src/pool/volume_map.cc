@@ -55,13 +55,15 @@ std::vector<Segment> segments_of(std::span<const BlockRange> zeroed,
   std::vector<Segment> segments;
   segments.reserve(zeroed.size() + written.size());
   size_t next = 0;
+  u64 written_upto = 0;  // An extent may reach over the ends of several ranges.
   for (const BlockRange& range : zeroed) {
-    u64 at = range.begin;
+    u64 at = std::max(range.begin, written_upto);
     while (next < written.size() && written[next].lba < range.end) {
       const MapExtent& extent = written[next++];
       if (extent.lba > at) segments.push_back({at, extent.lba, nullptr});
       segments.push_back({extent.lba, extent.end(), &extent});
-      at = std::max(at, extent.end());
+      written_upto = extent.end();
+      at = std::max(at, written_upto);
     }
     if (at < range.end) segments.push_back({at, range.end, nullptr});
   }
