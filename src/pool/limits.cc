@@ -26,16 +26,25 @@ class Finder {
   Finder(const CatalogView& catalog, std::map<DatasetId, Limits>& limits)
       : catalog_(catalog), limits_(limits) {}
 
-  // Returns what the dataset and all below it use; `volumes` gets the volumes among them.
-  u64 visit(DatasetId id, std::vector<DatasetId>& volumes) {
+  struct Sum {       // Of a dataset and all below it.
+    u64 used = 0;
+    u64 claimed = 0;  // Used, or reserved if that is more; what is reserved below counts towards it.
+  };
+  // `volumes` gets the volumes at and below the dataset.
+  Sum visit(DatasetId id, std::vector<DatasetId>& volumes) {
     const Dataset& dataset = *catalog_.dataset(id);
     u64 used = 0;
+    u64 claimed = 0;
     std::vector<DatasetId> below;
     if (const VolumeState* state = catalog_.volume_state(id)) {
-      used = used_blocks(*state);
+      used = claimed = used_blocks(*state);
       below.push_back(id);
     }
-    for (const DatasetId child : catalog_.children(id)) used += visit(child, below);
+    for (const DatasetId child : catalog_.children(id)) {
+      const Sum sum = visit(child, below);
+      used += sum.used;
+      claimed += sum.claimed;
+    }
     const u64 quota = size_property(dataset, "quota") / kBlock;
     const u64 reserved = size_property(dataset, "reservation") / kBlock;
     const i64 left = static_cast<i64>(quota) - static_cast<i64>(used);
@@ -46,16 +55,13 @@ class Finder {
     if (reserved > 0)
       for (const DatasetId volume : below)
         limits_[volume].reserved_blocks = std::max(limits_[volume].reserved_blocks, kept);
-    unkept_ += kept;
     volumes.insert(volumes.end(), below.begin(), below.end());
-    return used;
+    return {used, std::max(claimed, reserved)};
   }
-  u64 unkept() const { return unkept_; }
 
  private:
   const CatalogView& catalog_;
   std::map<DatasetId, Limits>& limits_;
-  u64 unkept_ = 0;
 };
 
 }  // namespace
@@ -64,8 +70,8 @@ std::map<DatasetId, Limits> find_limits(const CatalogView& catalog, u64& unkept_
   std::map<DatasetId, Limits> limits;
   Finder finder(catalog, limits);
   std::vector<DatasetId> volumes;
-  finder.visit(catalog.root(), volumes);
-  unkept_blocks = finder.unkept();
+  const auto sum = finder.visit(catalog.root(), volumes);
+  unkept_blocks = sum.claimed - sum.used;
   return limits;
 }
 
