@@ -163,7 +163,7 @@ Result<Listener> listen_tcp(Address address) {
 std::string Address::text() const {
   if (family == Family::local) return "unix:" + path;
   if (host.find(':') != host.npos) return fmt::format("tcp:[{}]:{}", host, port);
-  return fmt::format("tcp:{}:{}", host, port);
+  return fmt::format("tcp:{}:{}", host.empty() ? "*" : host, port);
 }
 
 std::string percent_encode(std::string_view text, std::string_view keep) {

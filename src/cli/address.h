@@ -21,7 +21,7 @@ struct Address {
   std::string port;
 
   // As the catalog keeps it and the daemon binds it again: "unix:/run/x.sock", "tcp:[::1]:10809",
-  // "tcp::10809".
+  // "tcp:*:10809".
   std::string text() const;
   // What an NBD client is told.
   std::string nbd_uri(std::string_view export_name) const;

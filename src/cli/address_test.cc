@@ -34,9 +34,9 @@ TEST(Address, ReadsAndWritesBothFamilies) {
       {"tcp:localhost", "tcp:localhost:10809"},
       {"tcp:[::1]:99", "tcp:[::1]:99"},
       {"tcp:[::1]", "tcp:[::1]:10809"},
-      {"tcp:*:99", "tcp::99"},
-      {"tcp::99", "tcp::99"},
-      {"tcp:", "tcp::10809"},
+      {"tcp:*:99", "tcp:*:99"},
+      {"tcp::99", "tcp:*:99"},
+      {"tcp:", "tcp:*:10809"},
   };
   for (const auto& [text, canonical] : cases) {
     SCOPED_TRACE(text);

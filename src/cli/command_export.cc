@@ -1,5 +1,7 @@
 // cli/command_export.cc — export, unexport, exports: serving volumes and snapshots as block
 // devices.
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -51,7 +53,13 @@ Attempt<schema::Export::Client> start(Connection& connection, Exported exported,
 struct Started {
   schema::Export::Client capability;
   Address address;
+  bool bound = false;  // By us: on a socket of our own.
 };
+
+// Whoever bound a Unix socket removes its path.
+void remove_bound(const Address& address) {
+  if (address.family == Address::Family::local) ::unlink(address.path.c_str());
+}
 
 template <class Exported>
 Attempt<Started> start_somewhere(Connection& connection, Exported exported,
@@ -59,7 +67,8 @@ Attempt<Started> start_somewhere(Connection& connection, Exported exported,
   const bool port_open = address.family == Address::Family::tcp && address.port == "0";
   if (!port_open) {
     auto shared = start(connection, exported, options, address, nullptr);
-    if (shared) return Started{.capability = *shared, .address = std::move(address)};
+    if (shared)
+      return Started{.capability = *shared, .address = std::move(address), .bound = false};
     if (shared.error().error != ENOENT) return std::unexpected(shared.error());
   }
   Result<Listener> listener = listen_at(std::move(address));
@@ -67,8 +76,8 @@ Attempt<Started> start_somewhere(Connection& connection, Exported exported,
     return refuse(fmt::format("cannot export '{}': {}", options.name, describe(listener.error())));
   }
   auto own = start(connection, exported, options, listener->address, &*listener);
-  if (own) return Started{.capability = *own, .address = listener->address};
-  remove_dead_socket(listener->address.text());
+  if (own) return Started{.capability = *own, .address = listener->address, .bound = true};
+  remove_bound(listener->address);
   return std::unexpected(own.error());
 }
 
@@ -96,7 +105,13 @@ Attempt<> stay(Connection& connection, Started started, const ExportOptions& opt
   request.setForce(true);
   const auto ended = connection.ask(kj::mv(request));
   if (ended) {
-    for (auto each : ended->getValue().getClosed()) remove_dead_socket(each.cStr());
+    for (auto each : ended->getValue().getClosed()) {
+      if (started.bound && started.address.text() == each.cStr()) {
+        remove_bound(started.address);
+      } else {
+        remove_dead_socket(each.cStr());
+      }
+    }
   } else if (ended.error().error != ENOENT) {
     return std::unexpected(ended.error());
   }

@@ -35,11 +35,9 @@ Attempt<> create(Session& session, const CreateOptions& options) {
   request.setName(options.name.c_str());
   request.setForce(options.force);
   const auto response = connection->ask(kj::mv(request));
-  if (!response) {
-    abandon(*file);
-    return std::unexpected(response.error());
-  }
-  return {};
+  if (response) return {};
+  abandon(*file);
+  return refuse(fmt::format("cannot create pool '{}': {}", options.name, response.error().message));
 }
 
 void add_create(CommandLine& line, CLI::App& pool) {
@@ -70,14 +68,10 @@ Attempt<> open(Session& session, const OpenOptions& options) {
   request.setName(options.name.c_str());
   request.setReadOnly(options.read_only);
   const auto response = connection->ask(kj::mv(request));
-  if (!response) {  // The daemon saw a descriptor, not a name.
-    Failure failure = response.error();
-    if (failure.message.find(options.file) == std::string::npos) {
-      failure.message = fmt::format("'{}': {}", options.file, failure.message);
-    }
-    return std::unexpected(failure);
-  }
-  return {};
+  if (response) return {};
+  // The daemon was given a descriptor and does not know the file's name.
+  return refuse(
+      fmt::format("cannot open the pool in '{}': {}", options.file, response.error().message));
 }
 
 void add_open(CommandLine& line, CLI::App& pool) {

@@ -1,6 +1,8 @@
 #include "cli/program.h"
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -8,6 +10,12 @@
 
 namespace coppice::cli {
 namespace {
+
+// As of `coppice list | head`: no failure that anybody wants to hear of.
+bool reader_left() {
+  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
 
 int finish(const Attempt<>& done) {
   // What could not be written was not shown: a script must not take half a list for all of it.
@@ -21,7 +29,7 @@ int finish(const Attempt<>& done) {
     return done.error().exit;
   }
   if (!written) {
-    fmt::print(stderr, "coppice: cannot write the output\n");
+    if (!reader_left()) fmt::print(stderr, "coppice: cannot write the output\n");
     return kExitRefused;
   }
   return kExitDone;

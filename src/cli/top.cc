@@ -159,7 +159,7 @@ Attempt<> top_live(Connection& connection) {
                                          connection.daemon_version(), now.volumes.size(),
                                          show_time(static_cast<u64>(::time(nullptr))));
     fmt::print("\x1b[H\x1b[2J{}", screen_of(table_of(now, before), head));
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) return {};  // The terminal has gone.
     before = std::move(now);
   }
 }

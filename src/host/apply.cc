@@ -78,9 +78,9 @@ Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, b
   Exports& exports = site.exports();
   const u32 clients = exports.clients_of(ids);
   if (clients > 0 && !force)
-    co_return refused(EBUSY, fmt::format("cannot unexport: {} clients are connected; disconnect them, or "
-                                         "use force to cut them off",
-                                         clients));
+    co_return refused(EBUSY, fmt::format("cannot unexport: {} client{} connected; disconnect them, or use "
+                                         "--force to cut them off",
+                                         clients, clients == 1 ? " is" : "s are"));
   StopReport report;
   for (const ExportId id : ids) {
     const auto view = exports.view(id);
