@@ -240,8 +240,6 @@ Task<Pool::Session> Engine::begin() {
 
 Task<Txg> Engine::commit(Session session, HistoryRecord history) {
   CHECK(session.transaction != nullptr);
-  Task<> trimming = discard_beyond(*session.transaction);
-  co_await ok(std::move(trimming));
   while (frozen_ && !shared_.failed) co_await thawed_.wait();
   if (shared_.failed) co_return std::unexpected(failed_with_);
   const Txg group = open_;
@@ -263,23 +261,6 @@ Task<> Engine::record(HistoryRecord history) {
   history.txg = open_;
   catalog_->add_history(std::move(history));
   shared_.open_changed = true;
-  co_return {};
-}
-
-// A volume that shrinks loses its end first, like any other discard.
-Task<> Engine::discard_beyond(const Transaction& transaction) {
-  for (const TreeOp& op : transaction.tree_ops()) {
-    const auto* resize = std::get_if<ResizeVolume>(&op);
-    if (resize == nullptr || resize->new_bytes >= resize->old_bytes) continue;
-    if (volume_state_missing(resize->dataset)) continue;
-    Task<std::unique_ptr<Handle>> opening = open_volume(resize->dataset, false);
-    std::unique_ptr<Handle> handle = co_await ok(std::move(opening));
-    blk::Device& device = handle->device();
-    const u64 length = device.size_bytes() - std::min(device.size_bytes(), resize->new_bytes);
-    Task<> discarding =
-        rt::call(sync_executor(), device.executor(), device.discard(resize->new_bytes, length, {}));
-    co_await ok(std::move(discarding));
-  }
   co_return {};
 }
 

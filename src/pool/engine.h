@@ -92,7 +92,6 @@ class Engine final : public Pool, private Control {
   Task<> run_groups();
   Task<> run_ticker();
   void stop_taking_changes(Error error);
-  Task<> discard_beyond(const Transaction& transaction);
 
   Task<> start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks);
 
@@ -101,7 +100,7 @@ class Engine final : public Pool, private Control {
   Task<> barrier(Txg closing);
   Task<> gather(Commit& commit);
   void account(Commit& commit);
-  void drop(Commit& commit, VolumeState& state, const Dropped& dropped);
+  void drop(Commit& commit, VolumeState& state, const Dropped& dropped, Txg death);
   Task<> merge_dead(Commit& commit);
   Task<> merge_catalog(Commit& commit);
   Task<> write_roots(Commit& commit);
@@ -118,7 +117,8 @@ class Engine final : public Pool, private Control {
   Task<> prune(Commit& commit, DatasetId id, Drops dropped);
   Task<> roll_back(Commit& commit, const RollBack& op);
   Task<> promote(Commit& commit, const Promote& op);
-  void drop_volume(Commit& commit, const DropVolume& op);
+  void drop_volume(const DropVolume& op);
+  Task<> resize(Commit& commit, const ResizeVolume& op);
   void add_job(std::variant<FreeTree, PruneDead, DropDead> work, u64 blocks);
 
   // jobs.cc

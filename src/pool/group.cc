@@ -125,14 +125,15 @@ void Engine::account(Commit& commit) {
       state->live.logical_blocks -= volume.data_blocks_dropped;
       state->live.referenced_blocks += volume.data_blocks + volume.node_blocks;
       state->written_blocks += volume.data_blocks + volume.node_blocks;
+      const Txg death = mutant(Mutant::dead_index_off_by_one) ? Txg(raw(commit.txg) - 1) : commit.txg;
       for (const Dropped& dropped : volume.dropped)
-        drop(commit, *state, dropped);
+        drop(commit, *state, dropped, death);
     }
   }
 }
 
 // A block that a live volume names no more: free, unless a snapshot of it or its origin sees it.
-void Engine::drop(Commit& commit, VolumeState& state, const Dropped& dropped) {
+void Engine::drop(Commit& commit, VolumeState& state, const Dropped& dropped, Txg death) {
   const u64 count = dropped.run.count;
   const Txg seen_upto = std::max(state.last_snapshot, state.origin_txg);
   CHECK(state.live.referenced_blocks >= count);
@@ -156,7 +157,6 @@ void Engine::drop(Commit& commit, VolumeState& state, const Dropped& dropped) {
     state.dead_blocks += count;
   }
   CHECK(!state.dead.empty());
-  const Txg death = mutant(Mutant::dead_index_off_by_one) ? Txg(raw(commit.txg) - 1) : commit.txg;
   commit.dead.add({state.dead.back().segment, death, dropped.birth, dropped.run});
 }
 

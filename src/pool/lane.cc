@@ -41,6 +41,7 @@ PageRef IoLane::take_page() {
 Volume& IoLane::activate(const VolumeUpdate& update) {
   std::unique_ptr<Volume>& volume = volumes_[update.volume];
   if (!volume) volume = std::make_unique<Volume>(*this, update, false);
+  volume->shrink_to(update.size_bytes);  // Of one that is still dirty that may have been accepted.
   return *volume;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pool/engine.h"
+#include "pool/volume_map.h"
 
 namespace coppice::pool {
 
@@ -79,11 +80,19 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
     } else if (const auto* promotion = std::get_if<Promote>(&op)) {
       Task<> promoting = promote(commit, *promotion);
       co_await ok(std::move(promoting));
+      // What was dropped before the promotion may have moved with it.
+      if (const auto dropped = drops.find(promotion->old_origin_dataset); dropped != drops.end()) {
+        const Drops moved = dropped->second;
+        auto [mine, first] = drops.try_emplace(promotion->clone, moved);
+        mine->second.first = std::min(mine->second.first, moved.first);
+        mine->second.last = std::max(mine->second.last, moved.last);
+      }
     } else if (const auto* gone = std::get_if<DropVolume>(&op)) {
       drops.erase(gone->dataset);
-      drop_volume(commit, *gone);
-    } else if (const auto* resize = std::get_if<ResizeVolume>(&op)) {
-      commit.changed.push_back(resize->dataset);
+      drop_volume(*gone);
+    } else if (const auto* change = std::get_if<ResizeVolume>(&op)) {
+      Task<> resizing = resize(commit, *change);
+      co_await ok(std::move(resizing));
     }
   }
   for (const auto& [dataset, dropped] : drops) {
@@ -98,7 +107,7 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
 Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   const Snapshot* next_kept = catalog_->snapshot(catalog_->first_snapshot_after(id, dropped.last));
   const bool committed = next_kept != nullptr && raw(next_kept->createtxg) != 0;
-  const Txg upto = committed ? next_kept->createtxg : commit.txg;
+  const Txg upto = committed ? next_kept->createtxg : next(commit.txg);  // See resize().
   add_job(PruneDead{id, dropped.first, upto, {}}, 0);
   VolumeState* state = catalog_->edit_volume_state(id);
   const Snapshot* last = catalog_->snapshot(catalog_->last_snapshot_upto(id, commit.txg));
@@ -108,7 +117,7 @@ Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   u64 kept = state->inherited_blocks;
   if (last != nullptr) {
     const u64 seen = last->tree.referenced_blocks;
-    Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, youngest, commit.txg,
+    Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, youngest, kForever,
                                       youngest, youngest);
     const DeadSums since = co_await ok(std::move(summing));
     kept = seen - since.early;
@@ -127,7 +136,7 @@ Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
   const Snapshot* snapshot = catalog_->snapshot_or_gone(op.snapshot);
   CHECK(state != nullptr && snapshot != nullptr);
   const Txg since = snapshot->createtxg;
-  Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, since, commit.txg,
+  Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, since, kForever,
                                     state->origin_txg, since);
   const DeadSums sums = co_await ok(std::move(summing));
   state = catalog_->edit_volume_state(op.dataset);
@@ -138,12 +147,11 @@ Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
       state->live.referenced_blocks + revived - snapshot->tree.referenced_blocks;
   add_job(FreeTree{state->live.root, since, 0}, born_since);
   if (!mutant(Mutant::rollback_keeps_dead_entries)) {
-    for (const Slice& slice : clip(state->dead, since, commit.txg))
+    for (const Slice& slice : clip(state->dead, since, kForever))
       add_job(DropDead{slice, since}, sums.late);
   }
-  const u64 segment = state->dead.back().segment;
   state->dead = clip(state->dead, Txg{}, since);
-  state->dead.push_back({segment, commit.txg, kForever});
+  state->dead.push_back({catalog_->next_id(), commit.txg, kForever});
   CHECK(state->dead_blocks >= sums.middle + sums.late);
   CHECK(state->inherited_dead_blocks >= sums.early);
   state->dead_blocks -= sums.middle + sums.late;
@@ -192,11 +200,9 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   if (raw(clone->last_snapshot) == 0) clone->last_snapshot = at;
   const SnapshotId last = catalog_->last_snapshot(op.old_origin_dataset);
   const Snapshot* youngest = catalog_->snapshot(last);
-  if (youngest == nullptr) {
-    old->last_snapshot = Txg{};
-  } else if (raw(youngest->createtxg) != 0) {
-    old->last_snapshot = youngest->createtxg;
-  }
+  // If it is younger than what is left, its drop is under way in this group and will see to the accounts.
+  const bool none_left = youngest == nullptr || raw(youngest->createtxg) == 0;
+  if (none_left && old->last_snapshot == at) old->last_snapshot = Txg{};
   // A prune under way on the old dataset goes on in both halves.
   std::vector<PruneDead> halves;
   for (const auto& [id, job] : catalog_->jobs())
@@ -207,12 +213,43 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   co_return {};
 }
 
-void Engine::drop_volume(Commit& commit, const DropVolume& op) {
+// A volume that shrinks loses its end in the group that says so: neither before, when a crash could leave the old
+// size, nor from a snapshot that the same transaction took. What is cut off died after this group's snapshots and
+// slices, so its death is the next group.
+Task<> Engine::resize(Commit& commit, const ResizeVolume& op) {
+  const VolumeState* before = catalog_->volume_state(op.dataset);
+  if (before == nullptr) co_return {};  // Gone in the same transaction.
+  commit.changed.push_back(op.dataset);
+  if (op.new_bytes >= op.old_bytes) co_return {};
+  const BlockRange beyond{divide_up(op.new_bytes, kBlock), divide_up(op.old_bytes, kBlock)};
+  const NodePtr root = before->live.root;
+  MapEdit edit;
+  Task<> planning = plan_map_edit(nodes_, root, std::span(&beyond, 1), {}, edit);
+  co_await ok(std::move(planning));
+  NodeWriter writer(nodes_, sync_space_, commit.txg);
+  std::vector<NodePtr> nodes_dropped;
+  Task<NodePtr> merging = merge(nodes_, writer, root, edit.changes, nodes_dropped);
+  const NodePtr cut = co_await ok(std::move(merging));
+  Task<> finishing = writer.finish();
+  co_await ok(std::move(finishing));
+  VolumeState* state = catalog_->edit_volume_state(op.dataset);
+  state->live.root = cut;
+  state->live.logical_blocks -= edit.blocks_dropped;
+  state->live.referenced_blocks += writer.blocks_written();
+  state->written_blocks += writer.blocks_written();
+  for (const Dropped& dropped : edit.dropped) drop(commit, *state, dropped, next(commit.txg));
+  for (const NodePtr& node : nodes_dropped)
+    drop(commit, *state, {node.run(), node.birth, true}, next(commit.txg));
+  Task<> settling = merge_dead(commit);  // Later operations look for it in the index.
+  co_return co_await std::move(settling);
+}
+
+void Engine::drop_volume(const DropVolume& op) {
   const VolumeState* state = catalog_->volume_state(op.dataset);
   if (state == nullptr) return;  // A group.
   const u64 own = state->live.referenced_blocks - state->inherited_blocks;
   if (!state->live.root.empty()) add_job(FreeTree{state->live.root, state->origin_txg, 0}, own);
-  for (const Slice& slice : clip(state->dead, Txg{}, commit.txg))
+  for (const Slice& slice : state->dead)
     add_job(DropDead{slice, state->origin_txg}, state->dead_blocks);
   std::vector<u64> moot;
   for (const auto& [id, job] : catalog_->jobs())

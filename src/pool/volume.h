@@ -42,6 +42,7 @@ class Volume final : public blk::Device {
   // For the lane.
   DatasetId id() const { return id_; }
   void update(const VolumeUpdate& update);
+  void shrink_to(u64 size_bytes) { size_bytes_ = std::min(size_bytes_, size_bytes); }
   void apply_logged(const LogSection& section);
   Overlay& open() { return *open_; }
   Overlay* closing() { return closing_.get(); }
