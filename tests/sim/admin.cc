@@ -228,10 +228,6 @@ Task<> History::start_admin() {
     (void)calm;
   }
   if (life_failed_ || !violation_.empty()) co_return {};
-  if (quiet) {
-    auto closed = co_await close_all();
-    (void)closed;
-  }
   for (const AdminOp& op : ops) {
     if (op.verb != Verb::clone && op.verb != Verb::rollback) continue;
     const u64 snapshot = world_.find_snapshot(op.names.at(0));
@@ -241,6 +237,8 @@ Task<> History::start_admin() {
     if (!world_.snapshots.at(snapshot).content.settled()) co_return {};
   }
   if (quiet) {
+    auto closed = co_await close_all();
+    (void)closed;
     auto done = co_await administrate(std::move(ops), std::move(touches));
     (void)done;
   } else {

@@ -250,8 +250,10 @@ Task<> History::end_life() {
   if (!violation_.empty() || (!last && prng_.below(100) >= plan_.close)) co_return {};
   auto released = co_await close_all();
   (void)released;
+  const auto space = co_await subject_->space();
+  const bool failed_before = !space || space->failed;
   const auto closed = co_await subject_->close();
-  closed_ = closed.has_value();
+  closed_ = closed.has_value() && !failed_before;  // A failed pool closes, but like a crash.
   if (!closed) {
     note("close: " + describe(closed.error()));
     if (healthy && !tolerates(closed.error())) wrong("closing: " + describe(closed.error()));
@@ -259,10 +261,10 @@ Task<> History::end_life() {
   co_return {};
 }
 
-// Lets go of all volumes. On the sync lane.
+// Lets go of all volumes, and leaves the lanes the time to hear of it.
 Task<> History::close_all() {
   open_.clear();
-  co_await rt::Hop(*sync_lane_);
+  co_await rt::sleep_for(*sync_lane_, 2'000'000);
   co_return {};
 }
 

@@ -45,7 +45,7 @@ Plan plan_of(u64 seed, u64 steps) {
                 : dice < 92 ? FaultClass::rotting
                             : FaultClass::lying;
   const bool tiny = prng.chance(1, 8);
-  plan.media_bytes = (tiny ? prng.between(8, 12) : prng.between(16, 256)) << 20;
+  plan.media_bytes = (tiny ? prng.between(16, 20) : prng.between(20, 256)) << 20;
   plan.lanes = prng.chance(1, 10) ? 0 : prng.between(1, 3);
   plan.lives = prng.between(2, 5);
   plan.steps = steps != 0 ? steps : spread(prng, 8, 120);
