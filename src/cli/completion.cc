@@ -21,6 +21,8 @@ struct Place {
   std::string socket_path;
 };
 
+bool is_flag(const CLI::Option& option) { return option.get_expected_max() == 0; }
+
 const CLI::Option* option_named(const CLI::App& app, const std::string& word) {
   for (const CLI::App* each = &app; each != nullptr; each = each->get_parent()) {
     for (const CLI::Option* option : each->get_options()) {
@@ -38,7 +40,7 @@ Place find_place(CLI::App& root, const std::vector<std::string>& words) {
     if (word.starts_with("--socket=")) place.socket_path = word.substr(9);
     if (word.size() > 1 && word.front() == '-') {
       const CLI::Option* option = option_named(*place.command, word);
-      if (option == nullptr || option->get_type_size() == 0) continue;
+      if (option == nullptr || is_flag(*option)) continue;
       if (i + 2 == words.size()) {
         place.value_of = option;
         return place;
@@ -92,11 +94,17 @@ Attempt<> add_marks(Connection& connection, const std::string& word, char mark, 
   return {};
 }
 
-Attempt<> add_properties(Connection& connection, const std::string& word, const char* behind,
-                         Candidates& into) {
+Attempt<> add_properties(Connection& connection, const std::string& word, Candidates& into) {
   TRY(const Catalogue catalogue, Catalogue::ask(connection));
-  for (const std::string& name : catalogue.names())
-    into.push_back(typed_list(word) + name + behind);
+  for (const std::string& name : catalogue.names()) into.push_back(typed_list(word) + name);
+  return {};
+}
+
+Attempt<> add_settings(Connection& connection, Candidates& into) {
+  TRY(const Catalogue catalogue, Catalogue::ask(connection));
+  for (const std::string& name : catalogue.names()) {
+    if (catalogue.settable(name)) into.push_back(name + "=");
+  }
   return {};
 }
 
@@ -110,10 +118,10 @@ Attempt<> add_named(Connection& connection, const std::string& what, const std::
   }
   if (what.starts_with("COLUMN") || what == "PROPERTY") {
     into.push_back(typed_list(word) + (what == "PROPERTY" ? "all" : "name"));
-    return add_properties(connection, word, "", into);
+    return add_properties(connection, word, into);
   }
   if (what.starts_with("PROP=VALUE")) {
-    TRY_VOID(add_properties(connection, word, "=", into));
+    TRY_VOID(add_settings(connection, into));
     return what == "PROP=VALUE" ? Attempt<>{} : add_datasets(connection, {}, "", into);
   }
   for (char mark : {'@', '#'}) {

@@ -156,6 +156,7 @@ TEST(Completion, WordsComeFromTheCommandsThemselves) {
   EXPECT_THAT(say({"complete", "promo"}).out, "promote\n");
   EXPECT_THAT(say({"complete", "export", "tank/v", "--nb"}).out, "--nbd\n");
   EXPECT_THAT(say({"complete", "list", "-t", "volume,sn"}).out, "volume,snapshot\n");
+  EXPECT_THAT(say({"complete", "list", "-r", "-t", "vol"}).out, "volume\n");
   EXPECT_THAT(say({"complete", "completion", "z"}).out, "zsh\n");
   // Without a daemon there are no names, and no noise either.
   const Said silent = say({"complete", "destroy", "ta"});

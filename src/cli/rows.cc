@@ -110,6 +110,7 @@ Attempt<Catalogue> Catalogue::ask(Connection& connection) {
     catalogue.facts_[each.getName().cStr()] = {
         .kind = each.getKind(),
         .can_be_none = values.find("none") != values.npos,
+        .settable = each.getSettable(),
         .heading = each.getColumn().cStr(),
     };
   }
@@ -117,8 +118,7 @@ Attempt<Catalogue> Catalogue::ask(Connection& connection) {
 }
 
 const Catalogue::Facts* Catalogue::find(std::string_view property) const {
-  static const Facts kWritten{
-      .kind = schema::PropertyInfo::Kind::SIZE, .can_be_none = false, .heading = {}};
+  static const Facts kWritten{.kind = schema::PropertyInfo::Kind::SIZE, .heading = {}};
   if (property.starts_with("written@") || property.starts_with("written#")) return &kWritten;
   if (property == "avail") property = "available";
   if (property == "refer") property = "referenced";
@@ -155,6 +155,11 @@ std::vector<std::string> Catalogue::names() const {
   std::vector<std::string> names;
   for (const auto& [name, facts] : facts_) names.push_back(name);
   return names;
+}
+
+bool Catalogue::settable(std::string_view property) const {
+  const Facts* facts = find(property);
+  return facts != nullptr && facts->settable;
 }
 
 const char* name_of(schema::DatasetType type) {

@@ -44,11 +44,13 @@ class Catalogue {
   Cell cell(std::string_view property, std::string_view value) const;
   Column column(const std::string& property) const;
   std::vector<std::string> names() const;
+  bool settable(std::string_view property) const;
 
  private:
   struct Facts {
     schema::PropertyInfo::Kind kind{};
     bool can_be_none = false;
+    bool settable = false;
     std::string heading;
   };
   const Facts* find(std::string_view property) const;
