@@ -332,9 +332,9 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   }
   blk::Device& device = (*handle)->device();
   client.lane = &lanes_.io_of(device.executor());
-  client.writes = !device.read_only();
+  client.writes = !read_only && !device.read_only();  // Others may write to the same volume.
   info.size_bytes = device.size_bytes();
-  info.read_only = device.read_only();
+  info.read_only = !client.writes;
   std::unique_ptr<serve::nbd::Attachment> lease = std::make_unique<Lease>(
       *this, lanes_.sync(), client, *std::move(handle), std::move(info));
   co_return lease;

@@ -74,7 +74,8 @@ Attempt<> ListWalk::add_root(const std::string& name) {
 
 Task<Attempt<>> ListWalk::begin() {
   for (const std::string& name : query_.properties)
-    if (verb::find_property(name) == nullptr && !verb::is_user_property(name))
+    if (verb::find_property(name) == nullptr && !verb::is_user_property(name) &&
+        !name.starts_with("written@"))
       co_return refused(EINVAL, fmt::format("no property is called {}", name));
   const pool::PoolStats stats = co_await ok(site_.pool().stats());
   facts_ = std::make_unique<verb::PoolFacts>(site_.pool(), site_, stats, static_cast<u64>(time(nullptr)));
