@@ -64,7 +64,7 @@ Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
         return disks;
       }()),
       nodes_(sync_executor(), *disks_[0], options_.node_cache_bytes),
-      sync_space_(sync_executor(), [this](u64 blocks) { return take_granted(blocks); }),
+      sync_space_([this](u64 blocks) { return take_granted(blocks); }),
       admin_(sync_executor()) {
   shared_.dirty_bytes_max = static_cast<i64>(options_.dirty_bytes_max);
   shared_.group_bytes_max = static_cast<i64>(options_.dirty_bytes_max / kGroupOf * kGroupShare);
@@ -240,6 +240,8 @@ Task<Pool::Session> Engine::begin() {
 
 Task<Txg> Engine::commit(Session session, HistoryRecord history) {
   CHECK(session.transaction != nullptr);
+  Task<> preparing = before_shrinking(*session.transaction);
+  co_await ok(std::move(preparing));
   while (frozen_ && !shared_.failed) co_await thawed_.wait();
   if (shared_.failed) co_return std::unexpected(failed_with_);
   const Txg group = open_;
@@ -261,6 +263,36 @@ Task<> Engine::record(HistoryRecord history) {
   history.txg = open_;
   catalog_->add_history(std::move(history));
   shared_.open_changed = true;
+  co_return {};
+}
+
+// A snapshot and the shrinking of its volume never share a group: by birth and death, which are groups, nobody could
+// tell whether the snapshot still sees what was cut off.
+Task<> Engine::before_shrinking(const Transaction& transaction) {
+  std::set<DatasetId> snapshotted;
+  std::set<SnapshotId> fresh;
+  for (const TreeOp& op : transaction.tree_ops()) {
+    if (const auto* take = std::get_if<TakeSnapshot>(&op)) {
+      snapshotted.insert(take->dataset);
+      fresh.insert(take->snapshot);
+    } else if (const auto* clone = std::get_if<MakeClone>(&op)) {
+      if (fresh.contains(clone->origin)) snapshotted.insert(clone->dataset);
+    }
+    const auto* resize = std::get_if<ResizeVolume>(&op);
+    if (resize == nullptr || resize->new_bytes >= resize->old_bytes) continue;
+    if (snapshotted.contains(resize->dataset))
+      co_return fail(Errc::unsupported, "shrink a volume",
+                     "the same transaction takes a snapshot of it; shrink it in one of its own");
+    const Dataset* dataset = catalog_->dataset(resize->dataset);
+    if (dataset == nullptr) continue;
+    const Snapshot* last = catalog_->snapshot(catalog_->last_snapshot(resize->dataset));
+    const Snapshot* origin = catalog_->snapshot(dataset->origin);
+    const bool waits = (last != nullptr && raw(last->createtxg) == 0) ||
+                       (origin != nullptr && raw(origin->createtxg) == 0);
+    if (!waits) continue;
+    Task<> syncing = sync();
+    co_await ok(std::move(syncing));
+  }
   co_return {};
 }
 

@@ -93,6 +93,8 @@ class Engine final : public Pool, private Control {
   Task<> run_ticker();
   void stop_taking_changes(Error error);
 
+  Task<> before_shrinking(const Transaction& transaction);
+
   Task<> start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks);
 
   // group.cc
@@ -119,6 +121,7 @@ class Engine final : public Pool, private Control {
   Task<> promote(Commit& commit, const Promote& op);
   void drop_volume(const DropVolume& op);
   Task<> resize(Commit& commit, const ResizeVolume& op);
+  Slice fresh_slice(Txg txg);
   void add_job(std::variant<FreeTree, PruneDead, DropDead> work, u64 blocks);
 
   // jobs.cc

@@ -53,6 +53,7 @@ Task<> IoLane::run_log() {
     if (!logged) {
       log_result_ = logged;
       log_waiting_.clear();
+      ++log_ticket_;  // Those who came meanwhile wait for a record that will never be.
       control_.fail_pool(logged.error());
     }
     log_settled_ = log_done_ = log_ticket_;

@@ -11,6 +11,9 @@ void Engine::add_job(std::variant<FreeTree, PruneDead, DropDead> work, u64 block
   catalog_->put_job({catalog_->next_id(), std::move(work), blocks});
 }
 
+// A segment of its own, for what dies in this group or later.
+Slice Engine::fresh_slice(Txg txg) { return {catalog_->next_id(), Txg(raw(txg) - 1), kForever}; }
+
 namespace {
 
 // Deaths in (after, upto] of one volume, summed by where their births lie.
@@ -55,7 +58,7 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
     } else if (const auto* make = std::get_if<MakeVolume>(&op)) {
       catalog_->commit_dataset(make->dataset, commit.txg);
       VolumeState state;
-      state.dead.push_back({catalog_->next_id(), commit.txg, kForever});
+      state.dead.push_back(fresh_slice(commit.txg));
       catalog_->put_volume_state(make->dataset, std::move(state));
     } else if (const auto* clone = std::get_if<MakeClone>(&op)) {
       catalog_->commit_dataset(clone->dataset, commit.txg);
@@ -65,7 +68,7 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
       state.live = origin->tree;
       state.inherited_blocks = origin->tree.referenced_blocks;
       state.origin_txg = origin->createtxg;
-      state.dead.push_back({catalog_->next_id(), commit.txg, kForever});
+      state.dead.push_back(fresh_slice(commit.txg));
       catalog_->put_volume_state(clone->dataset, std::move(state));
     } else if (const auto* drop = std::get_if<DropSnapshot>(&op)) {
       VolumeState* state = catalog_->edit_volume_state(drop->dataset);
@@ -107,7 +110,7 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
 Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   const Snapshot* next_kept = catalog_->snapshot(catalog_->first_snapshot_after(id, dropped.last));
   const bool committed = next_kept != nullptr && raw(next_kept->createtxg) != 0;
-  const Txg upto = committed ? next_kept->createtxg : next(commit.txg);  // See resize().
+  const Txg upto = committed ? next_kept->createtxg : commit.txg;
   add_job(PruneDead{id, dropped.first, upto, {}}, 0);
   VolumeState* state = catalog_->edit_volume_state(id);
   const Snapshot* last = catalog_->snapshot(catalog_->last_snapshot_upto(id, commit.txg));
@@ -151,7 +154,7 @@ Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
       add_job(DropDead{slice, since}, sums.late);
   }
   state->dead = clip(state->dead, Txg{}, since);
-  state->dead.push_back({catalog_->next_id(), commit.txg, kForever});
+  state->dead.push_back(fresh_slice(commit.txg));
   CHECK(state->dead_blocks >= sums.middle + sums.late);
   CHECK(state->inherited_dead_blocks >= sums.early);
   state->dead_blocks -= sums.middle + sums.late;
@@ -213,9 +216,8 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   co_return {};
 }
 
-// A volume that shrinks loses its end in the group that says so: neither before, when a crash could leave the old
-// size, nor from a snapshot that the same transaction took. What is cut off died after this group's snapshots and
-// slices, so its death is the next group.
+// A volume that shrinks loses its end in the group that says so, not before: a crash could leave the old size. Groups
+// cannot tell what a snapshot of the same group sees from what came after it: see Engine::before_shrinking().
 Task<> Engine::resize(Commit& commit, const ResizeVolume& op) {
   const VolumeState* before = catalog_->volume_state(op.dataset);
   if (before == nullptr) co_return {};  // Gone in the same transaction.
@@ -233,13 +235,14 @@ Task<> Engine::resize(Commit& commit, const ResizeVolume& op) {
   Task<> finishing = writer.finish();
   co_await ok(std::move(finishing));
   VolumeState* state = catalog_->edit_volume_state(op.dataset);
+  CHECK(state->last_snapshot < commit.txg && state->origin_txg < commit.txg);
   state->live.root = cut;
   state->live.logical_blocks -= edit.blocks_dropped;
   state->live.referenced_blocks += writer.blocks_written();
   state->written_blocks += writer.blocks_written();
-  for (const Dropped& dropped : edit.dropped) drop(commit, *state, dropped, next(commit.txg));
+  for (const Dropped& dropped : edit.dropped) drop(commit, *state, dropped, commit.txg);
   for (const NodePtr& node : nodes_dropped)
-    drop(commit, *state, {node.run(), node.birth, true}, next(commit.txg));
+    drop(commit, *state, {node.run(), node.birth, true}, commit.txg);
   Task<> settling = merge_dead(commit);  // Later operations look for it in the index.
   co_return co_await std::move(settling);
 }
