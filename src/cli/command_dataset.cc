@@ -41,7 +41,8 @@ void add_create(CommandLine& line) {
                              .example = "coppice create -V 20G -o readonly=off tank/vm",
                              .group = "Datasets"});
   add_name(command, "NEW", options->name, "Its full name: POOL/PATH");
-  add_text(command, "-V", options->size, "SIZE", "Make a volume of this size; without it a group");
+  add_text(command, "-V", options->size, "SIZE", "Make a volume of this size; without it a group")
+      ->check([](const std::string& text) { return std::string(text.empty() ? "no size" : ""); });
   command.add_flag("-p", options->parents, "Make missing groups above it too");
   add_texts(command, "-o", options->settings, "PROP=VALUE", "Set a property; may be repeated");
   line.runs(command, [options](Session& session) { return create(session, *options); });

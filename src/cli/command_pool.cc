@@ -56,7 +56,6 @@ void add_create(CommandLine& line, CLI::App& pool) {
 
 struct OpenOptions {
   std::string file, name;
-  bool read_only = false;
 };
 
 Attempt<> open(Session& session, const OpenOptions& options) {
@@ -66,7 +65,6 @@ Attempt<> open(Session& session, const OpenOptions& options) {
   auto request = connection->host().openPoolRequest();
   request.setFile(carry_file(kj::mv(file->fd)));
   request.setName(options.name.c_str());
-  request.setReadOnly(options.read_only);
   const auto response = connection->ask(kj::mv(request));
   if (response) return {};
   // The daemon was given a descriptor and does not know the file's name.
@@ -81,7 +79,6 @@ void add_open(CommandLine& line, CLI::App& pool) {
                                       .example = "coppice pool open /srv/tank.pool"});
   add_name(command, "FILE", options->file, "The pool's file or block device");
   add_text(command, "--name", options->name, "POOL", "Refuse a pool that is called otherwise");
-  command.add_flag("--read-only", options->read_only, "Change nothing in it");
   line.runs(command, [options](Session& session) { return open(session, *options); });
 }
 

@@ -173,4 +173,18 @@ Connection::Woken Connection::wait_for_end() {
   }
 }
 
+std::string line_of(schema::Refusal::Reader refusal) {
+  constexpr size_t kNamesMax = 3;
+  std::string line = refusal.getMessage().cStr();
+  const auto details = refusal.getDetails();
+  std::string names;
+  for (u32 i = 0; i < details.size() && i < kNamesMax; ++i) {
+    if (line.find(details[i].cStr()) != std::string::npos) continue;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", details[i].cStr());
+  }
+  if (names.empty()) return line;
+  if (details.size() > kNamesMax) names += fmt::format(" and {} more", details.size() - kNamesMax);
+  return fmt::format("{} ({})", line, names);
+}
+
 }  // namespace coppice::cli

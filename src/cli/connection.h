@@ -71,13 +71,16 @@ schema::ListenSocket::Client carry_socket(kj::AutoCloseFd fd);
 // "tank" of "tank/vm@s".
 std::string_view pool_part(std::string_view name);
 
+// Its message, and the first of the names that are in the way.
+std::string line_of(schema::Refusal::Reader refusal);
+
 template <class Parameters, class Results>
 Attempt<capnp::Response<Results>> Connection::ask(capnp::Request<Parameters, Results>&& request) {
   try {
     capnp::Response<Results> response = request.send().wait(io_.waitScope);
     if constexpr (requires { response.hasRefusal(); }) {
       if (response.hasRefusal()) {
-        return refuse(response.getRefusal().getMessage().cStr(), response.getRefusal().getErrno());
+        return refuse(line_of(response.getRefusal()), response.getRefusal().getErrno());
       }
     }
     return response;

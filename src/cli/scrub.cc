@@ -9,6 +9,13 @@ namespace {
 
 constexpr u64 kPollMs = 200;
 
+// Whether it was answered is all there is to know.
+template <class Answer>
+Attempt<> kept(const Attempt<Answer>& answer) {
+  if (answer) return {};
+  return std::unexpected(answer.error());
+}
+
 Attempt<> follow(Connection& connection, schema::Pool::Client pool, const std::string& name) {
   using State = schema::ScrubStatus::State;
   ProgressBar bar("scrub of " + name);
@@ -34,18 +41,18 @@ Attempt<> follow(Connection& connection, schema::Pool::Client pool, const std::s
 
 Attempt<> scrub(Connection& connection, const ScrubOptions& options) {
   TRY(auto pool, connection.pool(options.pool));
-  if (options.pause) {
-    TRY_VOID(connection.ask(pool.pauseScrubRequest()));
-    return {};
-  }
-  if (options.stop) {
-    TRY_VOID(connection.ask(pool.cancelScrubRequest()));
-    return {};
+  const auto refused = [&](const Failure& why) {
+    return refuse(fmt::format("cannot scrub '{}': {}", options.pool, why.message));
+  };
+  if (options.pause || options.stop) {
+    const auto answer = options.pause ? kept(connection.ask(pool.pauseScrubRequest()))
+                                      : kept(connection.ask(pool.cancelScrubRequest()));
+    return answer ? answer : refused(answer.error());
   }
   const auto started = connection.ask(pool.startScrubRequest());
   // Waiting for a scrub that somebody else began is as good.
   const bool running = !started && started.error().error == EBUSY;
-  if (!started && !(running && options.wait)) return std::unexpected(started.error());
+  if (!started && !(running && options.wait)) return refused(started.error());
   return options.wait ? follow(connection, pool, options.pool) : Attempt<>{};
 }
 
