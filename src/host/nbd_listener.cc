@@ -32,7 +32,7 @@ bool is_goodbye(const Error& error) { return error.code == Errc::closed || error
 
 Lease::Lease(Exports& exports, rt::Executor& sync, Exports::Client& client,
              std::unique_ptr<pool::Pool::Handle> handle, serve::nbd::ExportInfo info)
-    : exports_(exports), sync_(sync), client_(client), handle_(std::move(handle)), info_(std::move(info)) {}
+    : exports_(exports), sync_(sync), client_(client), handle_(std::move(handle)), guard_(handle_->device()), info_(std::move(info)) {}
 
 Lease::~Lease() { sync_.post(*new Farewell(exports_, client_.number, std::move(handle_))); }
 

@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "host/exports.h"
+#include "host/read_only_device.h"
 #include "io/net.h"
 #include "rt/scope.h"
 #include "serve/nbd/negotiation.h"
@@ -21,7 +22,7 @@ class Lease final : public serve::nbd::Attachment {
         std::unique_ptr<pool::Pool::Handle> handle, serve::nbd::ExportInfo info);
   ~Lease() override;
   const serve::nbd::ExportInfo& info() const override { return info_; }
-  blk::Device& device() override { return handle_->device(); }
+  blk::Device& device() override { return info_.read_only ? guard_ : handle_->device(); }
   Exports::Client& client() { return client_; }
 
  private:
@@ -29,6 +30,7 @@ class Lease final : public serve::nbd::Attachment {
   rt::Executor& sync_;
   Exports::Client& client_;  // Lives until leave().
   std::unique_ptr<pool::Pool::Handle> handle_;
+  ReadOnlyDevice guard_;
   serve::nbd::ExportInfo info_;
 };
 
