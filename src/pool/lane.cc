@@ -23,8 +23,7 @@ IoLane::IoLane(Config config, Lane lane, Shared& shared, Control& control)
       pages_(~u64{0}),
       cache_(config.cache_bytes),
       nodes_(*lane.executor, *lane.disk, config.node_cache_bytes),
-      space_(*lane.executor,
-             [this](u64 blocks) { return control_.grant(*lane_.executor, blocks); }) {}
+      space_([this](u64 blocks) { return control_.grant(*lane_.executor, blocks); }) {}
 
 IoLane::~IoLane() = default;
 

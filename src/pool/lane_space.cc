@@ -8,8 +8,7 @@ constexpr u64 kGrantMin = 64;              // 256 KiB.
 constexpr u64 kGrantMax = 64_MiB / kBlock;
 }  // namespace
 
-LaneSpace::LaneSpace(rt::Executor& executor, Grant grant)
-    : executor_(executor), grant_(std::move(grant)), next_grant_(kGrantMin) {}
+LaneSpace::LaneSpace(Grant grant) : grant_(std::move(grant)), next_grant_(kGrantMin) {}
 
 Task<> LaneSpace::refill(u64 blocks) {
   CHECK(refilling_);

@@ -20,7 +20,7 @@ class LaneSpace final : public Allocator {
  public:
   // Asks the sync lane for about so many blocks; runs on the lane and returns there.
   using Grant = std::function<Task<std::vector<Run>>(u64 blocks)>;
-  LaneSpace(rt::Executor& executor, Grant grant);
+  explicit LaneSpace(Grant grant);
 
   Task<Run> take(u32 want, Txg txg) override;
   void untake(Run run, Txg txg) override;
@@ -42,7 +42,6 @@ class LaneSpace final : public Allocator {
   Task<> refill(u64 blocks);
   static void append(std::vector<Run>& runs, Run run);
 
-  rt::Executor& executor_;
   Grant grant_;
   std::vector<Run> free_;   // Cut from the back.
   u64 free_blocks_ = 0;

@@ -116,7 +116,7 @@ TEST(LaneSpace, LosesNothingAndGivesNothingTwice) {
     sim::Scheduler scheduler(seed);
     sim::Executor& lane = scheduler.make_executor();
     Grantor grantor{prng.fork(), lane, seed % 4 == 0 ? 500u : 1'000'000u};
-    LaneSpace space(lane, [&grantor](u64 blocks) { return grant(grantor, blocks); });
+    LaneSpace space([&grantor](u64 blocks) { return grant(grantor, blocks); });
     Ledger ledger;
     u64 refusals = 0;
     ASSERT_TRUE(scheduler.run(lane, take_side_by_side(space, ledger, prng, lane, refusals)));

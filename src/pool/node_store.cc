@@ -106,6 +106,8 @@ Task<Ref<const Node>> NodeStore::load(NodePtr ptr) {
     state_->insert(ptr, *flight.outcome);
   else if (flight.outcome.error().code == Errc::corrupt)
     ++state_->stats.corrupt;
+  else
+    ++state_->stats.io_errors;
   flight.done.pulse();
   co_return std::move(flight.outcome);
 }

@@ -28,7 +28,7 @@ class NodeStore {
   void resize(u64 cache_bytes);
 
   struct Stats {
-    u64 hits = 0, misses = 0, corrupt = 0, bytes = 0;
+    u64 hits = 0, misses = 0, corrupt = 0, io_errors = 0, bytes = 0;
   };
   const Stats& stats() const;
   io::Disk& disk();

@@ -53,7 +53,7 @@ Task<> make_pool(Lane sync, Pool::CreateOptions options, u64 device_blocks) {
   uberblock.device_blocks = device_blocks;
   uberblock.name = options.name;
   NodeStore nodes(*sync.executor, *sync.disk, kNodeBytesMax * 64);
-  LaneSpace allocator(*sync.executor, [&](u64 blocks) { return take_from(*space, blocks); });
+  LaneSpace allocator([&](u64 blocks) { return take_from(*space, blocks); });
   NodeWriter writer(nodes, allocator, uberblock.txg);
   std::vector<NodePtr> dropped;
   Task<NodePtr> merging = merge(nodes, writer, NodePtr{}, changes, dropped);

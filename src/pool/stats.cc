@@ -43,7 +43,7 @@ Task<PoolStats> Engine::stats() {
   stats.log_records = shared_.log_records;
   stats.log_replayed = log_replayed_;
   stats.checksum_errors = shared_.checksum_errors + nodes_.stats().corrupt;
-  stats.io_errors = shared_.io_errors;
+  stats.io_errors = shared_.io_errors + nodes_.stats().io_errors;
   stats.txg = durable_;
   stats.guid = uberblock_.guid;
   stats.format_version = kFormatVersion;
@@ -59,6 +59,7 @@ Task<PoolStats> Engine::stats() {
     stats.node_cache_misses += figures.nodes.misses;
     stats.node_cache_bytes += figures.nodes.bytes;
     stats.checksum_errors += figures.nodes.corrupt;
+    stats.io_errors += figures.nodes.io_errors;
   }
   co_return stats;
 }
