@@ -35,6 +35,8 @@ Task<> Exports::listen(const std::string& address, cap::Fd socket) {
   auto start = listener->start(std::move(socket));
   auto started = co_await rt::call(lanes_.sync(), *listener->home().reactor, std::move(start));
   CHECK(started.has_value());
+  for (auto& [id, entry] : exports_)
+    if (entry.spec.address == address) entry.problem.clear();  // They waited for it.
   co_return {};
 }
 
@@ -72,8 +74,7 @@ Task<> Exports::resume(ExportId id, cap::Fd socket) {
     co_await ok(listen(address, std::move(socket)));
   else if (!listening(address))
     co_return fail(Errc::not_found, "resume an export", "nobody listens at " + address);
-  for (auto& [other, entry] : exports_)
-    if (entry.spec.address == address) entry.problem.clear();
+  exports_.at(id).problem.clear();
   co_return {};
 }
 
@@ -183,7 +184,8 @@ std::string Exports::name_of(const Export& entry) const {
 }
 
 std::vector<ExportId> Exports::find_all(const Site& site, pool::DatasetId dataset,
-                                        pool::SnapshotId snapshot, const std::string& address) const {
+                                        pool::SnapshotId snapshot,
+                                        const std::string& address) const {
   std::vector<ExportId> found;
   for (const auto& [id, entry] : exports_) {
     const bool same = raw(snapshot) != 0 ? entry.snapshot == snapshot
@@ -261,7 +263,8 @@ std::vector<verb::RunningExport> Exports::running(const Site& site, pool::Datase
     const auto* snapshot = catalog.snapshot(entry.snapshot);
     const pool::DatasetId of = snapshot != nullptr ? snapshot->dataset : entry.dataset;
     if (of == dataset)
-      found.push_back({.dataset = of, .snapshot = entry.snapshot, .spec = entry.spec, .pinned = entry.pinned});
+      found.push_back(
+          {.dataset = of, .snapshot = entry.snapshot, .spec = entry.spec, .pinned = entry.pinned});
   }
   return found;
 }
@@ -269,13 +272,15 @@ std::vector<verb::RunningExport> Exports::running(const Site& site, pool::Datase
 u32 Exports::clients_of(const std::vector<ExportId>& ids) const {
   u32 count = 0;
   for (const ExportId id : ids)
-    if (const auto found = exports_.find(id); found != exports_.end()) count += found->second.clients;
+    if (const auto found = exports_.find(id); found != exports_.end())
+      count += found->second.clients;
   return count;
 }
 
 // --- For the listeners ---------------------------------------------------------------------------
 
-const Exports::Export* Exports::find_by_name(const std::string& address, const std::string& name) const {
+const Exports::Export* Exports::find_by_name(const std::string& address,
+                                             const std::string& name) const {
   const Export* only = nullptr;
   size_t count = 0;
   for (const auto& [id, entry] : exports_) {
@@ -298,16 +303,16 @@ Task<std::vector<serve::nbd::ExportName>> Exports::names_at(std::string address)
   co_return names;
 }
 
-Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string address, std::string name) {
+Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string address,
+                                                              std::string name) {
   const Export* entry = find_by_name(address, name);
   if (entry == nullptr)
     co_return fail(Errc::not_found, "attach", fmt::format("no export '{}' here", name));
   Site& site = *entry->site;
   const pool::DatasetId dataset = entry->dataset;
   const pool::SnapshotId snapshot = entry->snapshot;
-  const bool read_only =
-      entry->spec.read_only ||
-      (raw(snapshot) == 0 && verb::read_only(site.pool().catalog(), dataset));
+  const bool read_only = entry->spec.read_only ||
+                         (raw(snapshot) == 0 && verb::read_only(site.pool().catalog(), dataset));
   serve::nbd::ExportInfo info;
   info.name = name_of(*entry);
 
@@ -335,8 +340,8 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   client.writes = !read_only && !device.read_only();  // Others may write to the same volume.
   info.size_bytes = device.size_bytes();
   info.read_only = !client.writes;
-  std::unique_ptr<serve::nbd::Attachment> lease = std::make_unique<Lease>(
-      *this, lanes_.sync(), client, *std::move(handle), std::move(info));
+  std::unique_ptr<serve::nbd::Attachment> lease =
+      std::make_unique<Lease>(*this, lanes_.sync(), client, *std::move(handle), std::move(info));
   co_return lease;
 }
 

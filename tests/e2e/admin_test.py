@@ -147,10 +147,10 @@ class Snapshots(harness.EndToEnd):
         self.assertEqual(0, self.daemon.number("written", "tank/v"))
         write(uri, b"2" * (4 * MIB))
         self.daemon.ok("snapshot", "tank/v@two")
-        self.assertEqual(4 * MIB, self.daemon.number("used", "tank/v@one"))
-        self.assertEqual(8 * MIB, self.daemon.number("referenced", "tank/v@one"))
-        self.assertEqual(4 * MIB, self.daemon.number("usedbysnapshots", "tank/v"))
-        self.assertEqual(8 * MIB, self.daemon.number("usedbydataset", "tank/v"))
+        for prop, name, bytes_ in (("used", "tank/v@one", 4 * MIB), ("referenced", "tank/v@one", 8 * MIB),
+                                   ("usedbysnapshots", "tank/v", 4 * MIB), ("usedbydataset", "tank/v", 8 * MIB)):
+            with self.subTest(prop=prop):  # The data, and the few nodes that map it.
+                self.assertLess(abs(self.daemon.number(prop, name) - bytes_), 64 << 10)
 
     def test_rollback_past_newer_snapshots_needs_r(self):
         uri = self.volume("tank/v", "16M")

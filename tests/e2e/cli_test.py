@@ -9,7 +9,7 @@ import unittest
 import harness
 
 MANUAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/man")
-BAD_NAMES = ("", "/", "tank/", "/tank/v", "tank//v", "tank/a b", "tank/a@b@c", "tank/é", "tank/" + "x" * 300,
+BAD_NAMES = ("", "/", "tank/", "/tank/v", "tank//v", "tank/a@b@c", "tank/é", "tank/" + "x" * 300,
              "tank/..", "tank/a\nb", "tank/%s")
 BAD_SIZES = ("0", "-1", "12x", "", "1.5.5G", "99999999999999999999", "4097", "16E")
 
