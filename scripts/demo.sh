@@ -6,7 +6,7 @@ bin=$(cd "$1" && pwd)
 export PATH="$bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The folder lies beside the build (a real disk); the sockets in a short path of their own.
-folder=$(mktemp -d "$bin/../demo-XXXXXX")
+folder=$(mktemp -d "$(dirname "$bin")/demo-XXXXXX")
 sockets=$(mktemp -d /tmp/coppice-demo-XXXXXX)
 export COPPICE_SOCKET=$sockets/control
 export DATA=$sockets/nbd
@@ -37,7 +37,7 @@ refused() {
   [[ $status -eq 1 ]] || { echo "demo: expected a refusal (1), got $status" >&2; exit 1; }
 }
 start() {
-  printf '$ coppiced --socket $COPPICE_SOCKET %s &\n' "$*"
+  printf '$ coppiced --socket %s &\n' "$COPPICE_SOCKET${*:+ $*}"
   coppiced --socket "$COPPICE_SOCKET" "$@" >>coppiced.log 2>&1 &
   daemon=$!
   for _ in $(seq 300); do
@@ -97,7 +97,9 @@ run e2fsck -fn back
 
 say "What is refused says why."
 refused coppice destroy tank/vms/root@installed
-refused coppice rollback tank/vms/root@installed
+refused coppice destroy -r tank/vms/root
+refused coppice create tank/vms/root -V 1G
+refused coppice pool open "$folder/image"
 
 say "The volume is spoilt, then rolled back."
 run qemu-io -f raw -c "write -P 0xff 0 4M" "$(uri tank/vms/root)"
@@ -107,6 +109,7 @@ run coppice export tank/vms/root --nbd "unix:$DATA"
 run qemu-img compare -f raw -F raw image "$(uri tank/vms/root)"
 
 say "Properties, numbers, history; a scrub reads and checks everything."
+run coppice pool sync tank
 run coppice get used,referenced,written,ops:owner tank/vms/root
 run coppice pool scrub -w tank
 run coppice pool status tank
