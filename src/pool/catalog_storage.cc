@@ -51,6 +51,7 @@ Result<> Catalog::State::add_loaded(RecordAssembler::Record record) {
   if (named == record.name.empty()) return contradiction("a key has the wrong form");
   switch (record.table) {
     case Table::header: {
+      if (id != 0) return contradiction("a key has the wrong form");
       TRY(const CatalogHeader decoded, decode_header(record.bytes));
       header = decoded;
       stored_header = decoded;
