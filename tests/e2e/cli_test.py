@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import unittest
 
@@ -130,6 +131,23 @@ class CommandLine(harness.EndToEnd):
             text = manual.read()
         for flag in set(re.findall(r"--([a-z-]+)", usage)):
             self.assertIn(f"Fl -{flag}", text.replace(", -", " Fl -"), flag)
+
+    def test_as_a_service_it_takes_the_socket_it_is_given(self):
+        path = self.daemon.socket("given")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            command = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" --config /nowhere'
+            service = subprocess.Popen(["sh", "-c", command, os.path.join(harness.BIN, "coppiced")], close_fds=False,
+                                       preexec_fn=lambda: (os.dup2(listening.fileno(), 3), os.set_inheritable(3, True)),
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            done = self.daemon.run("--socket", path, "status")  # Waits in the socket's queue until it is served.
+            self.assertEqual(0, done.returncode, done.stderr)
+        finally:
+            service.terminate()
+            self.assertEqual(0, service.wait(harness.STOP_SECONDS))
+        self.assertTrue(os.path.exists(path), "the socket is systemd's, not the daemon's to remove")
 
     def test_completion_knows_commands_and_datasets(self):
         self.daemon.ok("create", "tank/volume", "-V", "16M")
