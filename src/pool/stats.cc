@@ -81,7 +81,9 @@ Task<std::vector<u64>> Engine::unique_blocks(DatasetId dataset) {
   }
   std::vector<u64> unique(seers.size());
   if (state == nullptr) co_return unique;
+  const Txg origin = state->origin_txg;
   const std::function<void(const DeadEntry&)> look = [&](const DeadEntry& entry) {
+    if (entry.birth <= origin) return;  // The origin keeps it.
     const auto first = std::lower_bound(seers.begin(), seers.end(), entry.birth);
     if (first == seers.end() || *first >= entry.death) return;
     const auto second = std::next(first);
