@@ -6,8 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
+
+#include "base/check.h"
+#include "host/address.h"
 
 namespace coppice::host {
 
@@ -31,29 +35,50 @@ Result<ControlSockets> control_sockets(const Options& options) {
   }
   control.bound = options.socket.empty() ? default_socket() : options.socket;
   const auto folder = std::filesystem::path(control.bound).parent_path();
-  if (options.socket.empty() && !folder.empty()) mkdir(folder.c_str(), 0755);  // Its own: /run/coppice.
+  if (options.socket.empty() && !folder.empty())
+    mkdir(folder.c_str(), 0755);  // Its own: /run/coppice.
   TRY(auto socket, cap::listen_at(control.bound));
   control.sockets.push_back(std::move(socket));
   return control;
 }
 
+namespace {
+
+// What went wrong, or nothing.
+struct Trouble {
+  std::string text;
+  bool busy = false;
+};
+Task<Trouble> try_open(Daemon& daemon, std::string file) {
+  cap::Fd fd(open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+  if (!fd) co_return Trouble{.text = std::strerror(errno)};
+  OpenRequest request;
+  request.file = std::move(fd);
+  request.origin = file;
+  request.bind_exports = true;
+  auto opening = daemon.open_pool(std::move(request));
+  auto opened = co_await std::move(opening);
+  if (!opened)
+    co_return Trouble{.text = describe(opened.error()), .busy = opened.error().code == Errc::busy};
+  if (!*opened)
+    co_return Trouble{.text = opened->error().message, .busy = opened->error().error == EBUSY};
+  co_return Trouble{};
+}
+
+}  // namespace
+
 Task<> open_pools(Daemon& daemon, std::vector<std::string> files) {
   for (const std::string& file : files) {
-    cap::Fd fd(open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
-    if (!fd) {
-      daemon.warn(fmt::format("pool {}: {}", file, std::strerror(errno)));
-      continue;
+    Trouble trouble;
+    for (u32 tries = 0; tries < kPredecessorTries; ++tries) {
+      if (tries > 0) usleep(kPredecessorWaitUs);  // Nobody is served yet.
+      auto trying = try_open(daemon, file);
+      auto tried = co_await std::move(trying);
+      CHECK(tried.has_value());
+      trouble = *std::move(tried);
+      if (!trouble.busy) break;
     }
-    OpenRequest request;
-    request.file = std::move(fd);
-    request.origin = file;
-    request.bind_exports = true;
-    auto opening = daemon.open_pool(std::move(request));
-    auto opened = co_await std::move(opening);
-    if (!opened)
-      daemon.warn(fmt::format("pool {}: {}", file, describe(opened.error())));
-    else if (!*opened)
-      daemon.warn(fmt::format("pool {}: {}", file, opened->error().message));
+    if (!trouble.text.empty()) daemon.warn(fmt::format("pool {}: {}", file, trouble.text));
   }
   co_return {};
 }
