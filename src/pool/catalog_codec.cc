@@ -13,8 +13,8 @@ namespace {
 
 constexpr u8 kVersion = 1;
 constexpr u64 kCounterMax = u64{1} << 63;  // Beyond it no counter was ever driven.
-constexpr size_t kCountBytes = 2;        // Part 0 begins with the number of parts.
-constexpr size_t kTextBytesMax = 4_MiB;  // Of one text of a history record.
+constexpr size_t kCountBytes = 2;          // Part 0 begins with the number of parts.
+constexpr size_t kTextBytesMax = 4_MiB;    // Of one text of a history record.
 static_assert(4 * kTextBytesMax + 1024 <= kRecordBytesMax);
 
 class Encoder {
