@@ -1,4 +1,5 @@
-// The bridge between coroutines and promises, and the transport: clients that die, that lie, that send much.
+// The bridge between coroutines and promises, and the transport: clients that die, that lie, that
+// send much.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <kj/io.h>
@@ -120,17 +121,16 @@ class Echo final : public schema::Host::Server {
     return kj::READY_NOW;
   }
   kj::Promise<void> openPool(OpenPoolContext context) override {
-    return take_descriptor(context.getParams().getFile())
-        .then([context](Result<Fd> fd) mutable {
-          auto refusal = context.getResults().initRefusal();
-          if (!fd) {
-            refusal.setErrno(EINVAL);
-            return;
-          }
-          struct stat status{};
-          refusal.setErrno(fstat(fd->get(), &status) == 0 ? 0 : EBADF);
-          refusal.setMessage(kj::str(status.st_size));
-        });
+    return take_descriptor(context.getParams().getFile()).then([context](Result<Fd> fd) mutable {
+      auto refusal = context.getResults().initRefusal();
+      if (!fd) {
+        refusal.setErrno(EINVAL);
+        return;
+      }
+      struct stat status{};
+      refusal.setErrno(fstat(fd->get(), &status) == 0 ? 0 : EBADF);
+      refusal.setMessage(kj::str(status.st_size));
+    });
   }
 
  private:
@@ -165,10 +165,13 @@ struct Client {
 class ServerTest : public testing::Test {
  protected:
   ServerTest()
-      : server_(io_, [this](const Peer& peer) {
-          peer_ = peer;
-          return schema::Host::Client(kj::heap<Echo>(alive_));
-        }, ServerLimits{.connections_max = 2}) {}
+      : server_(
+            io_,
+            [this](const Peer& peer) {
+              peer_ = peer;
+              return schema::Host::Client(kj::heap<Echo>(alive_));
+            },
+            ServerLimits{.connections_max = 2}) {}
   ~ServerTest() noexcept override = default;
   int connect() {
     int ends[2];

@@ -31,7 +31,8 @@ class Fd {
   int fd_ = -1;
 };
 
-// A descriptor of our own for what `holder` carries; the capability may go after that. invalid: it carries none.
+// A descriptor of our own for what `holder` carries; the capability may go after that. invalid: it
+// carries none.
 kj::Promise<Result<Fd>> take_descriptor(capnp::Capability::Client holder);
 
 }  // namespace coppice::cap

@@ -17,14 +17,13 @@ namespace {
 constexpr int kBacklog = 64;
 constexpr int kSystemdSocketsMax = 16;
 
-Fd unix_socket() {
-  return Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-}
+Fd unix_socket() { return Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
 
 // Whether the path is free to be bound; removes a socket that its owner left behind.
 Result<> make_way(const std::string& path, const sockaddr_un& address) {
   struct stat status{};
-  if (lstat(path.c_str(), &status) != 0) return {};  // bind() will say what is wrong, if anything is.
+  if (lstat(path.c_str(), &status) != 0)
+    return {};  // bind() will say what is wrong, if anything is.
   if (!S_ISSOCK(status.st_mode))
     return fail(Errc::exists, "listen", path + " exists and is no socket");
   Fd probe = unix_socket();
@@ -32,7 +31,8 @@ Result<> make_way(const std::string& path, const sockaddr_un& address) {
       connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
       errno != ECONNREFUSED;
   if (alive) return fail(Errc::busy, "listen", "another process listens at " + path);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return fail(Errc::io, "remove a stale socket", errno);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail(Errc::io, "remove a stale socket", errno);
   return {};
 }
 
@@ -49,7 +49,8 @@ Result<Fd> listen_at(const std::string& path) {
   Fd listening = unix_socket();
   if (listening.get() < 0) return fail(Errc::io, "make the control socket", errno);
   const mode_t before = umask(0177);  // Nobody else may connect, not even between bind and chmod.
-  const int bound = bind(listening.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bound =
+      bind(listening.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int reason = errno;
   umask(before);
   if (bound != 0)

@@ -67,8 +67,7 @@ u64 Loop::wall_ns() const { return clock_ns(CLOCK_REALTIME); }
 
 kj::Promise<void> Loop::pump() {
   u64 count = 0;
-  while (read(wake_.get(), &count, sizeof count) > 0) {
-  }
+  while (read(wake_.get(), &count, sizeof count) > 0) {}
   run_jobs();
   return wake_observer_.whenBecomesReadable().then([this] { return pump(); });
 }

@@ -1,16 +1,17 @@
 // cap/loop.h — Loop: the thread of the RPC event loop as an executor, and tasks as its promises.
 //
-// Theory. The control plane is written as coroutines like everything else; only at its rim do they become
-// promises of kj. Loop is the bridge: it is an rt::Executor whose jobs run on kj's event loop, so that
-// `rt::call(loop, reactor, task)` takes a coroutine to a reactor and back. start() runs a task on the loop
-// and promises its result. The task belongs to the loop, not to the promise: a client that goes away drops
-// the promise, and the task goes on to its end, because half of an administrative act is worse than either
-// half. So a task may refer only to what outlives the loop's tasks, or to what its own frame keeps.
+// Theory. The control plane is written as coroutines like everything else; only at its rim do they
+// become promises of kj. Loop is the bridge: it is an rt::Executor whose jobs run on kj's event
+// loop, so that `rt::call(loop, reactor, task)` takes a coroutine to a reactor and back. start()
+// runs a task on the loop and promises its result. The task belongs to the loop, not to the
+// promise: a client that goes away drops the promise, and the task goes on to its end, because half
+// of an administrative act is worse than either half. So a task may refer only to what outlives the
+// loop's tasks, or to what its own frame keeps.
 #pragma once
 
 #include <kj/async-io.h>
-#include <kj/io.h>
 #include <kj/async-unix.h>
+#include <kj/io.h>
 
 #include <atomic>
 
@@ -59,8 +60,8 @@ class Loop final : public rt::Executor {
   kj::TaskSet tasks_;  // The last member: what it runs uses the others.
 };
 
-// One task under way. It deletes itself in a job of its own: its coroutine may not be destroyed by what
-// it calls as its last act.
+// One task under way. It deletes itself in a job of its own: its coroutine may not be destroyed by
+// what it calls as its last act.
 template <class T>
 struct Loop::Errand : rt::Job {
   Loop& loop;

@@ -9,7 +9,8 @@
 namespace coppice::cap {
 namespace {
 
-constexpr u64 kAcceptPauseNs = 100'000'000;  // After accept() failed, mostly for want of descriptors.
+constexpr u64 kAcceptPauseNs =
+    100'000'000;  // After accept() failed, mostly for want of descriptors.
 
 Peer peer_of(kj::AsyncIoStream& stream) {
   ucred credentials{};
@@ -58,7 +59,8 @@ Server::~Server() noexcept {
 }
 
 void Server::listen(Fd listening) {
-  receivers_.push_back(io_.lowLevelProvider->wrapListenSocketFd(kj::AutoCloseFd(listening.release())));
+  receivers_.push_back(
+      io_.lowLevelProvider->wrapListenSocketFd(kj::AutoCloseFd(listening.release())));
   accept_loop(*receivers_.back());
 }
 
@@ -69,10 +71,9 @@ void Server::accept_loop(kj::ConnectionReceiver& receiver) {
         accept_loop(receiver);
       },
       [this, &receiver](kj::Exception&&) {
-        accepting_->add(
-            io_.provider->getTimer().afterDelay(kAcceptPauseNs * kj::NANOSECONDS).then([this, &receiver] {
-              accept_loop(receiver);
-            }));
+        accepting_->add(io_.provider->getTimer()
+                            .afterDelay(kAcceptPauseNs * kj::NANOSECONDS)
+                            .then([this, &receiver] { accept_loop(receiver); }));
       }));
 }
 
@@ -83,9 +84,10 @@ void Server::serve(Fd connection) {
 void Server::start(kj::Own<kj::AsyncCapabilityStream> stream) {
   if (connections_.size() >= limits_.connections_max) return;  // Closes it.
   KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&] {
-    const Peer peer = peer_of(*stream);
-    connections_.push_back(std::make_unique<Connection>(kj::mv(stream), bootstrap_(peer), limits_));
-  })) {
+                 const Peer peer = peer_of(*stream);
+                 connections_.push_back(
+                     std::make_unique<Connection>(kj::mv(stream), bootstrap_(peer), limits_));
+               })) {
     (void)exception;  // It left before it was served.
     return;
   }

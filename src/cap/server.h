@@ -1,10 +1,10 @@
 // cap/server.h — Server: RPC connections over Unix sockets, each with its peer's credentials.
 //
-// Theory. Whoever can connect may call: the socket's mode is the gate (0600). A connection gets a bootstrap
-// object of its own, made for its peer, so that what it does is recorded as that peer's. When the last
-// holder of a connection's other end is gone, the connection and every capability it held die with it.
-// What a peer can make us keep is bounded: connections, the size of a message, the words of calls under
-// way, descriptors per message.
+// Theory. Whoever can connect may call: the socket's mode is the gate (0600). A connection gets a
+// bootstrap object of its own, made for its peer, so that what it does is recorded as that peer's.
+// When the last holder of a connection's other end is gone, the connection and every capability it
+// held die with it. What a peer can make us keep is bounded: connections, the size of a message,
+// the words of calls under way, descriptors per message.
 #pragma once
 
 #include <capnp/capability.h>
@@ -29,11 +29,11 @@ struct Peer {
 };
 
 struct ServerLimits {
-  size_t connections_max = 256;            // More are closed at once.
-  u32 descriptors_per_message_max = 2;     // Further ones are closed by the transport.
-  u64 message_words_max = 1 << 20;         // Of a message from a client: 8 MiB.
+  size_t connections_max = 256;         // More are closed at once.
+  u32 descriptors_per_message_max = 2;  // Further ones are closed by the transport.
+  u64 message_words_max = 1 << 20;      // Of a message from a client: 8 MiB.
   int nesting_max = 32;
-  u64 flow_words_max = 4 << 20;            // Of one connection's calls under way: then we stop reading.
+  u64 flow_words_max = 4 << 20;  // Of one connection's calls under way: then we stop reading.
 };
 
 class Server {
@@ -43,10 +43,10 @@ class Server {
   Server(const Server&) = delete;
   ~Server() noexcept;
 
-  void listen(Fd listening);   // Accepts on it until stop().
-  void serve(Fd connection);   // One that is connected already.
-  void stop();                              // No new connections.
-  void disconnect_all();                    // Drops every capability they hold.
+  void listen(Fd listening);  // Accepts on it until stop().
+  void serve(Fd connection);  // One that is connected already.
+  void stop();                // No new connections.
+  void disconnect_all();      // Drops every capability they hold.
   size_t connections() const { return connections_.size(); }
   const ServerLimits& limits() const { return limits_; }
 
@@ -69,8 +69,9 @@ class Server {
   kj::Own<kj::TaskSet> accepting_;
 };
 
-// A listening Unix socket at `path`, which only its owner may connect to. A socket that nobody listens on any
-// more is replaced. busy: somebody does. exists: there is something else at the path.
+// A listening Unix socket at `path`, which only its owner may connect to. A socket that nobody
+// listens on any more is replaced. busy: somebody does. exists: there is something else at the
+// path.
 Result<Fd> listen_at(const std::string& path);
 // The sockets that systemd opened for us; empty if it did not start us.
 Result<std::vector<Fd>> sockets_of_systemd();

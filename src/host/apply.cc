@@ -9,7 +9,8 @@ namespace coppice::host {
 namespace {
 
 // With the turn held.
-Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket, Applied& applied) {
+Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket,
+                   Applied& applied) {
   Exports& exports = site.exports();
   for (auto& effect : effects) {
     if (auto* start = std::get_if<verb::StartExport>(&effect)) {
@@ -28,7 +29,8 @@ Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket
 }
 
 // With the turn held, or without: then it is taken for the effects, if there are any.
-Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket, bool held) {
+Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket,
+                                  bool held) {
   const bool dry_run = invocation.dry_run;
   auto outcome = co_await ok(site.admin().run(std::move(invocation)));
   if (outcome.refusal) co_return refused(*std::move(outcome.refusal));
@@ -46,13 +48,15 @@ Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::
 
 // Puts the name of what the verb acts on where the verb wants it.
 void set_target(verb::Invocation& invocation, std::string name) {
-  constexpr std::array<std::string_view, 5> kTargets = {"name", "names", "snapshot", "snapshots", "source"};
+  constexpr std::array<std::string_view, 5> kTargets = {"name", "names", "snapshot", "snapshots",
+                                                        "source"};
   const verb::Row* row = verb::find(invocation.verb);
   CHECK(row != nullptr);
   for (const verb::Argument& argument : row->arguments) {
     if (std::ranges::find(kTargets, argument.name) == kTargets.end()) continue;
     verb::Value value(std::move(name));
-    if (argument.kind == verb::Kind::names) value = verb::Names{std::get<std::string>(std::move(value))};
+    if (argument.kind == verb::Kind::names)
+      value = verb::Names{std::get<std::string>(std::move(value))};
     invocation.arguments.insert_or_assign(std::string(argument.name), std::move(value));
     return;
   }
@@ -78,9 +82,10 @@ Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, b
   Exports& exports = site.exports();
   const u32 clients = exports.clients_of(ids);
   if (clients > 0 && !force)
-    co_return refused(EBUSY, fmt::format("cannot unexport: {} client{} connected; disconnect them, or use "
-                                         "--force to cut them off",
-                                         clients, clients == 1 ? " is" : "s are"));
+    co_return refused(EBUSY,
+                      fmt::format("cannot unexport: {} client{} connected; disconnect them, or use "
+                                  "--force to cut them off",
+                                  clients, clients == 1 ? " is" : "s are"));
   StopReport report;
   for (const ExportId id : ids) {
     const auto view = exports.view(id);
@@ -111,8 +116,8 @@ Task<Attempt<StopReport>> unexport_held(Site& site, std::vector<ExportId> ids, b
 }  // namespace
 
 Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation) {
-  // Exports are named by address, so their effects follow each other as the commits did; the effects of other
-  // verbs name what they concern by id, and their order does not matter.
+  // Exports are named by address, so their effects follow each other as the commits did; the
+  // effects of other verbs name what they concern by id, and their order does not matter.
   rt::Mutex::Lock turn;
   const bool ordered = invocation.verb == "export" || invocation.verb == "unexport";
   if (ordered) turn = co_await site.exports().turn();
@@ -129,7 +134,8 @@ Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocatio
   co_return applied;
 }
 
-Task<Attempt<verb::Target>> apply_and_find(Site& site, verb::Invocation invocation, std::string name) {
+Task<Attempt<verb::Target>> apply_and_find(Site& site, verb::Invocation invocation,
+                                           std::string name) {
   auto applied = co_await ok(apply(site, std::move(invocation)));
   if (!applied) co_return refused(applied.error());
   co_return verb::find_target(site.pool().catalog(), name);
@@ -160,14 +166,16 @@ Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrd
   if (!name) co_return refused(name.error());
   const std::string& address = order.spec.address;
   if (!order.socket && !exports.listening(address))
-    co_return refused(ENOENT, fmt::format("cannot export '{}': nobody listens at {}; pass a socket", *name,
-                                          address));
+    co_return refused(ENOENT, fmt::format("cannot export '{}': nobody listens at {}; pass a socket",
+                                          *name, address));
   if (exports.full())
-    co_return refused(E2BIG, fmt::format("cannot export '{}': there are {} exports, which is the limit",
-                                         *name, Exports::kExportsMax));
+    co_return refused(
+        E2BIG, fmt::format("cannot export '{}': there are {} exports, which is the limit", *name,
+                           Exports::kExportsMax));
   if (const ExportId there = exports.find(site, target.dataset, target.snapshot, address)) {
     if (exports.view(there)->running)
-      co_return refused(EEXIST, fmt::format("cannot export '{}': it is exported at {}", *name, address));
+      co_return refused(EEXIST,
+                        fmt::format("cannot export '{}': it is exported at {}", *name, address));
     co_await ok(exports.resume(there, std::move(order.socket)));
     co_return there;
   }
@@ -176,7 +184,8 @@ Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrd
   invocation.arguments.emplace("address", address);
   invocation.arguments.emplace("read_only", order.spec.read_only);
   invocation.arguments.emplace("pin", order.pinned);
-  auto applied = co_await ok(apply_held(site, std::move(invocation), std::move(order.socket), true));
+  auto applied =
+      co_await ok(apply_held(site, std::move(invocation), std::move(order.socket), true));
   if (!applied) co_return refused(applied.error());
   co_return applied->started;
 }
@@ -212,7 +221,8 @@ Task<Attempt<>> drop_export(Site& site, ExportId id) {
 
 Task<Attempt<ExportView>> report_export(Site& site, ExportId id) {
   auto view = site.exports().view(id);
-  if (!view || site.exports().site_of(id) != &site) co_return refused(ENOENT, "the export has ended");
+  if (!view || site.exports().site_of(id) != &site)
+    co_return refused(ENOENT, "the export has ended");
   co_return *std::move(view);
 }
 

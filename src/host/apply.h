@@ -16,13 +16,15 @@ struct Applied {
   StopReport stopped;
 };
 
-// Answers once the changes are durable and the effects are there. Clients of what `unexport` ends are cut off.
+// Answers once the changes are durable and the effects are there. Clients of what `unexport` ends
+// are cut off.
 Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation);
 // The same on the target, by its name as it is now.
 Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation);
 
 // And then finds what it made: `name` is that of the new dataset or snapshot.
-Task<Attempt<verb::Target>> apply_and_find(Site& site, verb::Invocation invocation, std::string name);
+Task<Attempt<verb::Target>> apply_and_find(Site& site, verb::Invocation invocation,
+                                           std::string name);
 Task<Attempt<verb::Target>> apply_to_and_find(Site& site, verb::Target target,
                                               verb::Invocation invocation, std::string name);
 // A snapshot of the dataset called `short_name`.

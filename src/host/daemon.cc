@@ -1,7 +1,7 @@
 #include "host/daemon.h"
 
-#include <fmt/format.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -31,15 +31,16 @@ Task<std::unique_ptr<Site>> open_site(std::vector<pool::Lane> lanes, pool::Optio
   co_return site;
 }
 
-// busy: clients are connected, and not `force`. Other errors: it is closed, but not as it should be.
+// busy: clients are connected, and not `force`. Other errors: it is closed, but not as it should
+// be.
 Task<Attempt<>> close_site(Site& site, bool force) {
   Exports& exports = site.exports();
   auto turn = co_await exports.turn();
   const auto views = exports.views(&site);
   for (const auto& view : views)
     if (view.connections > 0 && !force)
-      co_return refused(EBUSY, fmt::format("{} has {} clients at {}: disconnect them, or use force", view.name,
-                                    view.connections, view.spec.address));
+      co_return refused(EBUSY, fmt::format("{} has {} clients at {}: disconnect them, or use force",
+                                           view.name, view.connections, view.spec.address));
   co_await ok(exports.stop_site(site));
   turn.release();
   co_await ok(site.pool().close());
@@ -53,7 +54,8 @@ Task<> destroy_site(std::unique_ptr<Site> site) {
 
 }  // namespace
 
-Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings, std::function<void(std::string)> log)
+Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings,
+               std::function<void(std::string)> log)
     : loop_(loop),
       lanes_(lanes),
       settings_(std::move(settings)),
@@ -90,8 +92,8 @@ std::vector<Ref<OpenPool>> Daemon::pools() const {
   return all;
 }
 
-Ref<OpenPool> Daemon::adopt(std::unique_ptr<Site> site, std::unique_ptr<PoolFile> file, std::string name,
-                            const OpenRequest& request) {
+Ref<OpenPool> Daemon::adopt(std::unique_ptr<Site> site, std::unique_ptr<PoolFile> file,
+                            std::string name, const OpenRequest& request) {
   CHECK(!pools_.contains(name));
   Ref<OpenPool> pool(new OpenPool());
   pool->name = name;

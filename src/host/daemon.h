@@ -1,9 +1,9 @@
 // host/daemon.h — Daemon: the open pools, their exports, and the threads they live on.
 //
-// Theory. The main thread (cap::Loop) owns the list of pools; the sync lane owns what is in them (Site,
-// Exports). Whoever works in a pool counts as its user while he does (in_pool); closing lets nobody new in
-// and waits for those. A pool stays in the list until it is closed for good, so that no second one of its
-// name comes in meanwhile. Pools are opened one after another.
+// Theory. The main thread (cap::Loop) owns the list of pools; the sync lane owns what is in them
+// (Site, Exports). Whoever works in a pool counts as its user while he does (in_pool); closing lets
+// nobody new in and waits for those. A pool stays in the list until it is closed for good, so that
+// no second one of its name comes in meanwhile. Pools are opened one after another.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@
 namespace coppice::host {
 
 struct Settings {
-  u64 cache_bytes = 256_MiB;       // Of each pool.
-  u64 dirty_bytes_max = 512_MiB;   // Of each pool.
+  u64 cache_bytes = 256_MiB;      // Of each pool.
+  u64 dirty_bytes_max = 512_MiB;  // Of each pool.
   std::string version;
 };
 
@@ -38,10 +38,10 @@ struct OpenPool : Counted {
 
 struct OpenRequest {
   cap::Fd file;
-  std::string name;            // Empty: whatever it is called.
+  std::string name;  // Empty: whatever it is called.
   bool read_only = false;
   std::string origin = "client";
-  bool bind_exports = false;   // At start-up: the sockets of pinned exports.
+  bool bind_exports = false;  // At start-up: the sockets of pinned exports.
 };
 
 class Daemon {

@@ -1,12 +1,13 @@
 // host/exports.h — Exports: which volumes and snapshots are served where, and to whom.
 //
-// Theory. The table lives on the sync lane, beside the catalogs that it names things by: an export is a
-// dataset's or snapshot's id and an address; its name is whatever the catalog calls it at the moment. A
-// listening socket belongs to an address and may serve exports of several pools; it is closed with the
-// last of them. A client is counted from the moment it attaches (it has a handle on the volume from then on) until
-// its lease comes home; cutting it off means to doom it, and to shut its socket down on the lane that
-// serves it: a client that is between two lanes at that moment finds itself doomed when it arrives.
-// start(), stop() and the like take turns; attach() only looks, and looks again after it waited.
+// Theory. The table lives on the sync lane, beside the catalogs that it names things by: an export
+// is a dataset's or snapshot's id and an address; its name is whatever the catalog calls it at the
+// moment. A listening socket belongs to an address and may serve exports of several pools; it is
+// closed with the last of them. A client is counted from the moment it attaches (it has a handle on
+// the volume from then on) until its lease comes home; cutting it off means to doom it, and to shut
+// its socket down on the lane that serves it: a client that is between two lanes at that moment
+// finds itself doomed when it arrives. start(), stop() and the like take turns; attach() only
+// looks, and looks again after it waited.
 #pragma once
 
 #include <atomic>
@@ -65,11 +66,13 @@ class Exports {
   auto turn() { return turn_.lock(); }
 
   // --- With the turn held.
-  // `socket` may be none: then the one at the address serves. Whatever is wrong is the entry's problem.
+  // `socket` may be none: then the one at the address serves. Whatever is wrong is the entry's
+  // problem.
   Task<ExportId> start(Site& site, verb::StartExport what, cap::Fd socket);
   // Gives an entry that does not run a socket. not_found: no such entry.
   Task<> resume(ExportId id, cap::Fd socket);
-  Task<StopReport> stop(std::vector<ExportId> ids);  // Cuts clients off and waits until they are gone.
+  Task<StopReport> stop(
+      std::vector<ExportId> ids);  // Cuts clients off and waits until they are gone.
   Task<> stop_site(Site& site);
   Task<> shutdown();  // Everything, for good.
   // Those clients of the volume that may write are cut off: they come back to a read-only export.
@@ -78,7 +81,8 @@ class Exports {
   // --- Questions.
   ExportId find(const Site& site, pool::DatasetId dataset, pool::SnapshotId snapshot,
                 const std::string& address) const;
-  std::vector<ExportId> find_all(const Site& site, pool::DatasetId dataset, pool::SnapshotId snapshot,
+  std::vector<ExportId> find_all(const Site& site, pool::DatasetId dataset,
+                                 pool::SnapshotId snapshot,
                                  const std::string& address) const;  // Address empty: any.
   bool listening(const std::string& address) const { return listeners_.contains(address); }
   bool full() const { return exports_.size() >= kExportsMax; }
@@ -96,7 +100,7 @@ class Exports {
   struct Client {
     u64 number = 0;
     ExportId export_id = 0;
-    IoLane* lane = nullptr;    // Where its device lives.
+    IoLane* lane = nullptr;  // Where its device lives.
     bool writes = false;
     std::atomic<bool> doomed = false;
   };
@@ -106,7 +110,7 @@ class Exports {
   struct Export {
     ExportId id = 0;
     Site* site = nullptr;
-    pool::DatasetId dataset{};    // Of a snapshot: 0, since promote moves it.
+    pool::DatasetId dataset{};  // Of a snapshot: 0, since promote moves it.
     pool::SnapshotId snapshot{};
     pool::ExportSpec spec;
     bool pinned = false;
@@ -128,7 +132,7 @@ class Exports {
   std::map<ExportId, Export> exports_;
   std::map<u64, std::unique_ptr<Client>> clients_;
   std::map<std::string, std::unique_ptr<NbdListener>> listeners_;  // By address.
-  u64 next_ = 1;  // Of exports and clients.
+  u64 next_ = 1;                                                   // Of exports and clients.
 };
 
 // With the turn held: stops what the views show.

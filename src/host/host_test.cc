@@ -1,4 +1,5 @@
-// The control plane end to end, but for the process: a client over a socket pair, the real engine on a file.
+// The control plane end to end, but for the process: a client over a socket pair, the real engine
+// on a file.
 #include <gmock/gmock.h>
 #include <sys/un.h>
 
@@ -34,7 +35,8 @@ class HostTest : public ::testing::Test {
     EXPECT_EQ(refusal(answer), "");
     return answer.getValue();
   }
-  schema::Dataset::Client make_volume(schema::Pool::Client pool, const char* name, u64 size = 16_MiB) {
+  schema::Dataset::Client make_volume(schema::Pool::Client pool, const char* name,
+                                      u64 size = 16_MiB) {
     auto request = pool.createRequest();
     request.setName(name);
     request.setVolsize(size);
@@ -267,12 +269,14 @@ TEST_F(HostTest, ABigAnswerAndABigQuestionPass) {
   auto pool = make_pool(client);
   auto many = pool.snapshotManyRequest();
   auto names = many.initNames(20'000);
-  for (u32 j = 0; j < names.size(); ++j) names.set(j, "tank/no-such-volume@snapshot" + std::to_string(j));
+  for (u32 j = 0; j < names.size(); ++j)
+    names.set(j, "tank/no-such-volume@snapshot" + std::to_string(j));
   EXPECT_EQ(error(bed_.ask(many)), ENOENT);
 }
 
 TEST(Address, MakesUris) {
-  EXPECT_EQ(nbd_uri("unix:/run/a b.sock", "tank/vm@s"), "nbd+unix:///tank/vm@s?socket=/run/a%20b.sock");
+  EXPECT_EQ(nbd_uri("unix:/run/a b.sock", "tank/vm@s"),
+            "nbd+unix:///tank/vm@s?socket=/run/a%20b.sock");
   EXPECT_EQ(nbd_uri("tcp:localhost:10809", "tank"), "nbd://localhost:10809/tank");
   EXPECT_FALSE(bind_address("/run/x.sock").has_value());
   EXPECT_FALSE(bind_address("tcp:localhost").has_value());

@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 namespace coppice::host {
+namespace {
+// A client that waits for each answer asks again within this time; to sleep in between costs more than to look.
+constexpr u64 kPollNs = 30'000;
+}  // namespace
 
 Result<std::unique_ptr<Lanes>> Lanes::create(size_t io_lanes) {
   CHECK(io_lanes > 0 && io_lanes <= kIoLanesMax);
@@ -10,7 +14,7 @@ Result<std::unique_ptr<Lanes>> Lanes::create(size_t io_lanes) {
   TRY(lanes->sync_, io::Reactor::create({.name = "sync"}));
   for (size_t i = 0; i < io_lanes; ++i) {
     auto lane = std::make_unique<IoLane>();
-    TRY(lane->reactor, io::Reactor::create({.name = fmt::format("io-{}", i)}));
+    TRY(lane->reactor, io::Reactor::create({.name = fmt::format("io-{}", i), .poll_ns = kPollNs}));
     lanes->io_.push_back(std::move(lane));
   }
   lanes->sync_->start();

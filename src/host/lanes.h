@@ -26,7 +26,7 @@ class Lanes {
   size_t io_count() const { return io_.size(); }
   IoLane& io(size_t index) { return *io_[index]; }
   IoLane& io_of(const rt::Executor& executor);  // Which must be one of ours.
-  IoLane& choose();                             // Sync lane only: each in turn, for listening sockets.
+  IoLane& choose();  // Sync lane only: each in turn, for listening sockets.
 
  private:
   Lanes() = default;

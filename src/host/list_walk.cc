@@ -1,7 +1,7 @@
 // host/list_walk.cc — lists of datasets, snapshots and bookmarks with their properties.
 //
-// What is in the list is decided when it begins, in ids; rows are worked out a page at a time. So a list of
-// 100,000 snapshots neither holds the sync lane for long nor keeps all its text in memory.
+// What is in the list is decided when it begins, in ids; rows are worked out a page at a time. So a
+// list of 100,000 snapshots neither holds the sync lane for long nor keeps all its text in memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,7 +26,9 @@ std::optional<verb::Target> present(const pool::CatalogView& view, const verb::T
 }  // namespace
 
 ListWalk::ListWalk(Site& site, ListQuery query)
-    : site_(site), query_(std::move(query)), kinds_(query_.kinds != 0 ? query_.kinds : verb::kDatasets) {}
+    : site_(site),
+      query_(std::move(query)),
+      kinds_(query_.kinds != 0 ? query_.kinds : verb::kDatasets) {}
 
 void ListWalk::add_dataset(pool::DatasetId id, u32 level) {
   const pool::CatalogView& view = site_.pool().catalog();
@@ -38,7 +40,8 @@ void ListWalk::add_dataset(pool::DatasetId id, u32 level) {
     for (const pool::SnapshotId snapshot : view.snapshots(id))
       targets_.push_back({.dataset = id, .snapshot = snapshot, .bookmark = ""});
   if (wanted(verb::kBookmark))
-    for (auto& bookmark : view.bookmarks(id)) targets_.push_back({.dataset = id, .bookmark = bookmark});
+    for (auto& bookmark : view.bookmarks(id))
+      targets_.push_back({.dataset = id, .bookmark = bookmark});
 }
 
 void ListWalk::add_below(pool::DatasetId root, u32 level) {
@@ -78,7 +81,8 @@ Task<Attempt<>> ListWalk::begin() {
         !name.starts_with("written@"))
       co_return refused(EINVAL, fmt::format("no property is called {}", name));
   const pool::PoolStats stats = co_await ok(site_.pool().stats());
-  facts_ = std::make_unique<verb::PoolFacts>(site_.pool(), site_, stats, static_cast<u64>(time(nullptr)));
+  facts_ = std::make_unique<verb::PoolFacts>(site_.pool(), site_, stats,
+                                             static_cast<u64>(time(nullptr)));
   reader_ = std::make_unique<verb::Reader>(site_.pool().catalog(), *facts_, &site_.pool());
   if (query_.roots.empty()) {
     query_.recursive = true;
@@ -98,19 +102,21 @@ Task<Attempt<>> ListWalk::begin() {
 
 Attempt<ListRow> ListWalk::row(const verb::Target& target) {
   const pool::CatalogView& view = site_.pool().catalog();
-  ListRow row{.name = verb::full_name(view, target), .kind = verb::kind_of(view, target), .values = {}};
+  ListRow row{
+      .name = verb::full_name(view, target), .kind = verb::kind_of(view, target), .values = {}};
   for (const std::string& name : query_.properties) {
     auto value = reader_->value(target, name);
     if (!value) return std::unexpected(value.error());
-    row.values.emplace_back("", std::move(*value).value_or(
-                                    verb::PropertyValue{.raw = "-", .shown = "-", .inherited_from = ""}));
+    row.values.emplace_back("", std::move(*value).value_or(verb::PropertyValue{
+                                    .raw = "-", .shown = "-", .inherited_from = ""}));
   }
   return row;
 }
 
 Task<Attempt<ListRow>> ListWalk::full_row(const verb::Target& target) {
   const pool::CatalogView& view = site_.pool().catalog();
-  ListRow row{.name = verb::full_name(view, target), .kind = verb::kind_of(view, target), .values = {}};
+  ListRow row{
+      .name = verb::full_name(view, target), .kind = verb::kind_of(view, target), .values = {}};
   row.values = co_await ok(reader_->get_all(target));
   co_return row;
 }

@@ -29,7 +29,9 @@ int run(const Options& options, const std::string& version) {
   auto io = kj::setupAsyncIo();
   cap::Loop loop(io);
   Daemon daemon(loop, **lanes,
-                {.cache_bytes = options.cache_bytes, .dirty_bytes_max = options.dirty_bytes, .version = version},
+                {.cache_bytes = options.cache_bytes,
+                 .dirty_bytes_max = options.dirty_bytes,
+                 .version = version},
                 log_line);
   auto files = options.pools;
   if (auto configured = configured_pools(options.config))

@@ -26,13 +26,20 @@ struct Farewell : rt::Job {
 };
 
 // Errors that say no more than that the client went.
-bool is_goodbye(const Error& error) { return error.code == Errc::closed || error.code == Errc::cancelled; }
+bool is_goodbye(const Error& error) {
+  return error.code == Errc::closed || error.code == Errc::cancelled;
+}
 
 }  // namespace
 
 Lease::Lease(Exports& exports, rt::Executor& sync, Exports::Client& client,
              std::unique_ptr<pool::Pool::Handle> handle, serve::nbd::ExportInfo info)
-    : exports_(exports), sync_(sync), client_(client), handle_(std::move(handle)), guard_(handle_->device()), info_(std::move(info)) {}
+    : exports_(exports),
+      sync_(sync),
+      client_(client),
+      handle_(std::move(handle)),
+      guard_(handle_->device()),
+      info_(std::move(info)) {}
 
 Lease::~Lease() { sync_.post(*new Farewell(exports_, client_.number, std::move(handle_))); }
 

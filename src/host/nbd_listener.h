@@ -1,8 +1,9 @@
 // host/nbd_listener.h — NbdListener: accepts clients of one address and sees each through.
 //
-// Theory. It lives on one I/O reactor, its home, where clients negotiate. Once a client has chosen an
-// export, its socket moves to the reactor of the export's volume, if that is another one, and is served
-// there. Everything a client needs is in the frame of its serve() task; the scope joins them all.
+// Theory. It lives on one I/O reactor, its home, where clients negotiate. Once a client has chosen
+// an export, its socket moves to the reactor of the export's volume, if that is another one, and is
+// served there. Everything a client needs is in the frame of its serve() task; the scope joins them
+// all.
 #pragma once
 
 #include <atomic>
@@ -42,7 +43,8 @@ class NbdListener final : public serve::nbd::Directory {
   IoLane& home() { return home_; }
   // All on the home lane.
   Task<> start(cap::Fd socket);  // Again: the new socket takes the place of the old one.
-  Task<> stop();  // Nobody attached is left; those who negotiate are cut off. Then it may be destroyed.
+  Task<>
+  stop();  // Nobody attached is left; those who negotiate are cut off. Then it may be destroyed.
   Task<ListenerView> view();
 
   Task<std::vector<serve::nbd::ExportName>> list() override;

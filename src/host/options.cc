@@ -51,26 +51,31 @@ Parsed parse_options(int argc, char** argv, const std::string& version) {
   Options& options = parsed.options;
   std::string cache, dirty;
   const u64 memory = memory_bytes();
-  options.reactors = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kReactorsDefaultMax);
+  options.reactors =
+      std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kReactorsDefaultMax);
   options.cache_bytes = std::max(memory / 8, kCacheMin);
   options.dirty_bytes = std::clamp(memory / 8, kDirtyMin, kDirtyDefaultMax);
   options.config = environment("CONFIGURATION_DIRECTORY");
   if (options.config.empty()) options.config = "/etc/coppice";
 
-  CLI::App app("Copy-on-write block storage: keeps pools of volumes and serves them over NBD.", "coppiced");
+  CLI::App app("Copy-on-write block storage: keeps pools of volumes and serves them over NBD.",
+               "coppiced");
   app.set_version_flag("--version", "coppiced " + version);
   app.add_option("--socket", options.socket, "The control socket")->type_name("PATH");
-  app.add_option("--pool", options.pools, "Open the pool in this file or block device; may be repeated")
+  app.add_option("--pool", options.pools,
+                 "Open the pool in this file or block device; may be repeated")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  app.add_option("--config", options.config, "Folder whose symbolic links name pools to open")->type_name("FOLDER");
+  app.add_option("--config", options.config, "Folder whose symbolic links name pools to open")
+      ->type_name("FOLDER");
   app.add_option("--reactors", options.reactors, "I/O threads, beside the one that commits")
       ->type_name("N")
       ->check(CLI::Range(size_t{1}, Lanes::kIoLanesMax));
   app.add_option("--cache", cache, "Memory for cached blocks of each pool; default: 1/8 of memory")
       ->type_name("SIZE")
       ->check(size_of_at_least(1_MiB));
-  app.add_option("--dirty", dirty, "Memory for written data of each pool that is not in its place yet")
+  app.add_option("--dirty", dirty,
+                 "Memory for written data of each pool that is not in its place yet")
       ->type_name("SIZE")
       ->check(size_of_at_least(kDirtyMin));
   try {

@@ -10,15 +10,16 @@
 namespace coppice::host {
 
 struct Options {
-  std::string socket;               // Empty: systemd's, else the default.
-  std::vector<std::string> pools;   // Files.
+  std::string socket;              // Empty: systemd's, else the default.
+  std::vector<std::string> pools;  // Files.
   std::string config;
   size_t reactors = 1;
   u64 cache_bytes = 0;
   u64 dirty_bytes = 0;
 };
 
-// Either options, or the status to exit with: --help and --version are done then, or a mistake was told.
+// Either options, or the status to exit with: --help and --version are done then, or a mistake was
+// told.
 struct Parsed {
   Options options;
   std::optional<int> exit_status;
@@ -27,8 +28,8 @@ Parsed parse_options(int argc, char** argv, const std::string& version);
 
 std::string default_socket();
 
-// The pool files that the folder's symbolic links name, in the order of the links' names. A folder that does not
-// exist names none.
+// The pool files that the folder's symbolic links name, in the order of the links' names. A folder
+// that does not exist names none.
 Result<std::vector<std::string>> configured_pools(const std::string& folder);
 
 }  // namespace coppice::host

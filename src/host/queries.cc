@@ -7,7 +7,9 @@
 namespace coppice::host {
 namespace {
 
-Refused gone(std::string_view what) { return refused(ENOENT, fmt::format("{} was destroyed", what)); }
+Refused gone(std::string_view what) {
+  return refused(ENOENT, fmt::format("{} was destroyed", what));
+}
 
 struct Counts {
   u64 datasets = 0, snapshots = 0;
@@ -27,7 +29,8 @@ Counts count_datasets(const pool::CatalogView& view) {
 
 }  // namespace
 
-// --- The pool -------------------------------------------------------------------------------------
+// --- The pool
+// -------------------------------------------------------------------------------------
 
 Task<Attempt<PoolReport>> report_pool(Site& site) {
   PoolReport report;
@@ -76,9 +79,7 @@ Task<Attempt<>> order_scrub(Site& site, ScrubOrder order) {
   co_return Attempt<>{};
 }
 
-Task<Attempt<pool::ScrubStatus>> scrub_status(Site& site) {
-  co_return site.pool().scrub_status();
-}
+Task<Attempt<pool::ScrubStatus>> scrub_status(Site& site) { co_return site.pool().scrub_status(); }
 
 Task<Attempt<>> sync_pool(Site& site) {
   co_await ok(site.pool().sync());
@@ -96,12 +97,14 @@ Task<Attempt<std::vector<std::string>>> check_pool(Site& site) {
   const auto views = site.exports().views(&site);
   for (const auto& view : views)
     if (view.connections > 0)
-      co_return refused(EBUSY, fmt::format("check the pool: {} has clients; disconnect them first", view.name));
+      co_return refused(
+          EBUSY, fmt::format("check the pool: {} has clients; disconnect them first", view.name));
   auto contradictions = co_await ok(site.pool().check());
   co_return contradictions;
 }
 
-// --- Targets --------------------------------------------------------------------------------------
+// --- Targets
+// --------------------------------------------------------------------------------------
 
 Task<Attempt<verb::Target>> find_target(Site& site, std::string name) {
   co_return verb::find_target(site.pool().catalog(), name);
@@ -153,7 +156,8 @@ Task<Attempt<std::vector<Hold>>> read_holds(Site& site, verb::Target target) {
   co_return std::vector<Hold>(snapshot->holds.begin(), snapshot->holds.end());
 }
 
-// --- Properties -----------------------------------------------------------------------------------
+// --- Properties
+// -----------------------------------------------------------------------------------
 
 Task<Attempt<std::vector<NamedValue>>> read_properties(Site& site, verb::Target target,
                                                        std::vector<std::string> names) {
@@ -172,8 +176,9 @@ Task<Attempt<std::vector<NamedValue>>> read_properties(Site& site, verb::Target 
     auto value = co_await ok(reader.get(*now, name));
     if (!value) co_return refused(value.error());
     const verb::Property* native = verb::find_property(name);
-    values.emplace_back(native != nullptr ? std::string(native->name) : name,
-                        value->value_or(verb::PropertyValue{.raw = "-", .shown = "-", .inherited_from = ""}));
+    values.emplace_back(
+        native != nullptr ? std::string(native->name) : name,
+        value->value_or(verb::PropertyValue{.raw = "-", .shown = "-", .inherited_from = ""}));
   }
   co_return values;
 }

@@ -40,7 +40,8 @@ Task<Attempt<std::vector<std::string>>> check_pool(Site& site);
 
 // --- Targets. ENOENT, EINVAL.
 Task<Attempt<verb::Target>> find_target(Site& site, std::string name);
-// The same thing now, wherever it has been moved and whatever it is called: ENOENT once it is destroyed.
+// The same thing now, wherever it has been moved and whatever it is called: ENOENT once it is
+// destroyed.
 Attempt<verb::Target> refresh(const pool::CatalogView& view, verb::Target target);
 
 struct TargetReport {
@@ -64,8 +65,8 @@ Task<Attempt<std::vector<NamedValue>>> read_properties(Site& site, verb::Target 
 struct ListQuery {
   std::vector<std::string> roots;  // Empty: the whole pool.
   bool recursive = false;
-  u32 depth_max = 0;               // 0: all.
-  u8 kinds = 0;                    // 0: datasets, and roots of any kind.
+  u32 depth_max = 0;  // 0: all.
+  u8 kinds = 0;       // 0: datasets, and roots of any kind.
   std::vector<std::string> properties;
 };
 struct ListRow {

@@ -1,4 +1,5 @@
-// host/read_only_device.h — ReadOnlyDevice: a layer for exports that are read-only while their volume is not.
+// host/read_only_device.h — ReadOnlyDevice: a layer for exports that are read-only while their
+// volume is not.
 #pragma once
 
 #include "blk/device.h"

@@ -1,7 +1,8 @@
 // host/refusal.h — saying no: what a task returns when a request is refused.
 //
-// Theory. A task of the host ends in a Result<Attempt<T>>: the outer error is the world's (the pool broke, the
-// disk failed), the inner one a refusal in the words of the verbs. Clients see both alike.
+// Theory. A task of the host ends in a Result<Attempt<T>>: the outer error is the world's (the pool
+// broke, the disk failed), the inner one a refusal in the words of the verbs. Clients see both
+// alike.
 #pragma once
 
 #include <cerrno>

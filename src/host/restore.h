@@ -8,8 +8,8 @@
 
 namespace coppice::host {
 
-// On the sync lane, once, when the pool was opened. `bind`: makes the sockets that nobody listens on yet. What did
-// not come back is in the table with its problem, and in the lines returned.
+// On the sync lane, once, when the pool was opened. `bind`: makes the sockets that nobody listens
+// on yet. What did not come back is in the table with its problem, and in the lines returned.
 Task<std::vector<std::string>> restore_exports(Site& site, bool bind);
 
 }  // namespace coppice::host

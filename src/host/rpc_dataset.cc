@@ -27,8 +27,9 @@ class TargetObject {
 
   template <class Context>
   kj::Promise<void> info_of(Context context) {
-    return from(context, [this](Site& site) { return report_target(site, target_); },
-                [](auto& results, const TargetReport& report) { write(results.initValue(), report); });
+    return from(
+        context, [this](Site& site) { return report_target(site, target_); },
+        [](auto& results, const TargetReport& report) { write(results.initValue(), report); });
   }
 
   template <class Context>
@@ -70,8 +71,10 @@ class TargetObject {
   kj::Promise<void> export_of(Context context) {
     if (!context.getParams().hasSocket()) return export_on(context, cap::Fd());
     return cap::take_descriptor(context.getParams().getSocket())
-        .then([caller = caller_, pool = pool_, target = target_, context](Result<cap::Fd> socket) mutable {
-          if (socket) return TargetObject(caller, pool, target).export_on(context, *std::move(socket));
+        .then([caller = caller_, pool = pool_, target = target_,
+               context](Result<cap::Fd> socket) mutable {
+          if (socket)
+            return TargetObject(caller, pool, target).export_on(context, *std::move(socket));
           cap::write_refusal(context.getResults().initRefusal(), socket.error());
           return kj::Promise<void>(kj::READY_NOW);
         });
@@ -85,7 +88,8 @@ class TargetObject {
     order.socket = std::move(socket);
     const bool pinned = order.pinned;
     return from(
-        context, [&](Site& site) { return export_target(site, target_, std::move(order), caller_.who); },
+        context,
+        [&](Site& site) { return export_target(site, target_, std::move(order), caller_.who); },
         [caller = caller_, pool = pool_, pinned](auto& results, ExportId id) {
           results.setValue(make_export(caller, pool, id, pinned));
         });
@@ -96,7 +100,8 @@ class TargetObject {
     UnexportOrder order{.address = read_text(context.getParams().getAddress()),
                         .force = context.getParams().getForce()};
     return from(
-        context, [&](Site& site) { return unexport_target(site, target_, std::move(order), caller_.who); },
+        context,
+        [&](Site& site) { return unexport_target(site, target_, std::move(order), caller_.who); },
         [](auto& results, const StopReport& report) { write(results.initValue(), report); });
   }
 
@@ -137,7 +142,9 @@ class DatasetServer final : public schema::Dataset::Server, private TargetObject
     return act(context, std::move(invocation));
   }
 
-  kj::Promise<void> promote(PromoteContext context) override { return act(context, verb_of("promote")); }
+  kj::Promise<void> promote(PromoteContext context) override {
+    return act(context, verb_of("promote"));
+  }
 
   kj::Promise<void> snapshot(SnapshotContext context) override {
     const auto params = context.getParams();
@@ -156,8 +163,9 @@ class DatasetServer final : public schema::Dataset::Server, private TargetObject
   }
 
   kj::Promise<void> stats(StatsContext context) override {
-    return from(context, [this](Site& site) { return report_volume(site, target_); },
-                [](auto& results, const pool::VolumeStats& stats) { write(results.initValue(), stats); });
+    return from(
+        context, [this](Site& site) { return report_volume(site, target_); },
+        [](auto& results, const pool::VolumeStats& stats) { write(results.initValue(), stats); });
   }
 };
 
@@ -196,7 +204,8 @@ class SnapshotServer final : public schema::Snapshot::Server, private TargetObje
     invocation.arguments.emplace("properties", read_settings(params.getProperties()));
     invocation.arguments.emplace("parents", params.getParents());
     return from(
-        context, [&](Site& site) { return apply_to_and_find(site, target_, std::move(invocation), name); },
+        context,
+        [&](Site& site) { return apply_to_and_find(site, target_, std::move(invocation), name); },
         [caller = caller_, pool = pool_](auto& results, verb::Target target) {
           results.setValue(make_dataset(caller, pool, target.dataset));
         });
@@ -218,14 +227,15 @@ class SnapshotServer final : public schema::Snapshot::Server, private TargetObje
   kj::Promise<void> release(ReleaseContext context) override { return tag(context, "release"); }
 
   kj::Promise<void> holds(HoldsContext context) override {
-    return from(context, [this](Site& site) { return read_holds(site, target_); },
-                [](auto& results, const std::vector<Hold>& holds) {
-                  auto list = results.initValue(static_cast<u32>(holds.size()));
-                  for (u32 i = 0; i < list.size(); ++i) {
-                    list[i].setTag(holds[i].first);
-                    list[i].setTimeS(holds[i].second);
-                  }
-                });
+    return from(
+        context, [this](Site& site) { return read_holds(site, target_); },
+        [](auto& results, const std::vector<Hold>& holds) {
+          auto list = results.initValue(static_cast<u32>(holds.size()));
+          for (u32 i = 0; i < list.size(); ++i) {
+            list[i].setTag(holds[i].first);
+            list[i].setTimeS(holds[i].second);
+          }
+        });
   }
 
  private:
@@ -238,7 +248,8 @@ class SnapshotServer final : public schema::Snapshot::Server, private TargetObje
   }
 };
 
-// --- Export ----------------------------------------------------------------------------------------
+// --- Export
+// ----------------------------------------------------------------------------------------
 
 Task<> let_go(Daemon& daemon, Ref<OpenPool> pool, ExportId id) {
   if (!pool->site) co_return {};
@@ -253,7 +264,8 @@ class ExportServer final : public schema::Export::Server {
   ExportServer(Caller caller, Ref<OpenPool> pool, ExportId id, bool pinned)
       : caller_(std::move(caller)), pool_(std::move(pool)), id_(id), pinned_(pinned) {}
   ~ExportServer() noexcept(false) {
-    if (!pinned_) caller_.daemon->loop().start(let_go(*caller_.daemon, pool_, id_)).detach([](auto&&) {});
+    if (!pinned_)
+      caller_.daemon->loop().start(let_go(*caller_.daemon, pool_, id_)).detach([](auto&&) {});
   }
 
   kj::Promise<void> info(InfoContext context) override {

@@ -19,16 +19,18 @@ class HostServer final : public schema::Host::Server {
 
   kj::Promise<void> openPool(OpenPoolContext context) override {
     auto params = context.getParams();
-    return cap::take_descriptor(params.getFile()).then([this, context](Result<cap::Fd> file) mutable {
-      return open_pool(context, std::move(file));
-    });
+    return cap::take_descriptor(params.getFile())
+        .then([this, context](Result<cap::Fd> file) mutable {
+          return open_pool(context, std::move(file));
+        });
   }
 
   kj::Promise<void> createPool(CreatePoolContext context) override {
     auto params = context.getParams();
-    return cap::take_descriptor(params.getFile()).then([this, context](Result<cap::Fd> file) mutable {
-      return create_pool(context, std::move(file));
-    });
+    return cap::take_descriptor(params.getFile())
+        .then([this, context](Result<cap::Fd> file) mutable {
+          return create_pool(context, std::move(file));
+        });
   }
 
   kj::Promise<void> pools(PoolsContext context) override {
@@ -48,20 +50,24 @@ class HostServer final : public schema::Host::Server {
     if (auto found = daemon().find(name))
       results.setValue(make_pool(caller_, found));
     else
-      write_refusal(results.initRefusal(),
-                    {ENOENT, fmt::format("cannot open '{}': no such pool is open (see coppice pool open)", name), {}});
+      write_refusal(
+          results.initRefusal(),
+          {ENOENT,
+           fmt::format("cannot open '{}': no such pool is open (see coppice pool open)", name),
+           {}});
     return kj::READY_NOW;
   }
 
   kj::Promise<void> status(StatusContext context) override {
     const size_t connections = caller_.server != nullptr ? caller_.server->connections() : 1;
-    return reply(daemon(), context, report_daemon(daemon()),
-                 [connections](auto& results, DaemonReport report) {
-                   auto to = results.initValue();
-                   write(to, report);
-                   to.setControlConnections(static_cast<u32>(connections));
-                   to.setControlConnectionsMax(static_cast<u32>(cap::ServerLimits().connections_max));
-                 });
+    return reply(
+        daemon(), context, report_daemon(daemon()),
+        [connections](auto& results, DaemonReport report) {
+          auto to = results.initValue();
+          write(to, report);
+          to.setControlConnections(static_cast<u32>(connections));
+          to.setControlConnectionsMax(static_cast<u32>(cap::ServerLimits().connections_max));
+        });
   }
 
   kj::Promise<void> exports(ExportsContext context) override {
@@ -115,9 +121,10 @@ class HostServer final : public schema::Host::Server {
 
   template <class Context>
   kj::Promise<void> answer(Context context, Task<Attempt<Ref<OpenPool>>> task) {
-    return reply(daemon(), context, std::move(task), [caller = caller_](auto& results, Ref<OpenPool> pool) {
-      results.setValue(make_pool(caller, std::move(pool)));
-    });
+    return reply(daemon(), context, std::move(task),
+                 [caller = caller_](auto& results, Ref<OpenPool> pool) {
+                   results.setValue(make_pool(caller, std::move(pool)));
+                 });
   }
 
   Caller caller_;

@@ -11,7 +11,8 @@ size_t g_cursors = 0;  // Of the main thread.
 
 // Keeps the list alive while a page of it is being made, whatever becomes of the object.
 struct CursorState : Counted {
-  CursorState(Ref<OpenPool> p, std::unique_ptr<ListWalk> w) : pool(std::move(p)), walk(std::move(w)) {
+  CursorState(Ref<OpenPool> p, std::unique_ptr<ListWalk> w)
+      : pool(std::move(p)), walk(std::move(w)) {
     ++g_cursors;
   }
   ~CursorState() { --g_cursors; }
@@ -20,7 +21,8 @@ struct CursorState : Counted {
   bool busy = false;
 };
 
-Task<Attempt<std::vector<ListRow>>> next_page(Daemon& daemon, Ref<CursorState> state, u32 count_max) {
+Task<Attempt<std::vector<ListRow>>> next_page(Daemon& daemon, Ref<CursorState> state,
+                                              u32 count_max) {
   if (state->busy) co_return refused(EBUSY, "the last page of this list is still being made");
   state->busy = true;
   auto page = daemon.in_pool(state->pool, state->walk->next(count_max));
@@ -31,7 +33,8 @@ Task<Attempt<std::vector<ListRow>>> next_page(Daemon& daemon, Ref<CursorState> s
 
 class CursorServer final : public schema::Cursor::Server {
  public:
-  CursorServer(Caller caller, Ref<CursorState> state) : caller_(std::move(caller)), state_(std::move(state)) {}
+  CursorServer(Caller caller, Ref<CursorState> state)
+      : caller_(std::move(caller)), state_(std::move(state)) {}
 
   kj::Promise<void> next(NextContext context) override {
     const u32 count_max = context.getParams().getCountMax();
@@ -62,7 +65,8 @@ struct StatusWriter {
 
 class PoolServer final : public schema::Pool::Server {
  public:
-  PoolServer(Caller caller, Ref<OpenPool> pool) : caller_(std::move(caller)), pool_(std::move(pool)) {}
+  PoolServer(Caller caller, Ref<OpenPool> pool)
+      : caller_(std::move(caller)), pool_(std::move(pool)) {}
 
   kj::Promise<void> status(StatusContext context) override {
     return from(context, [](Site& site) { return report_pool(site); }, StatusWriter{pool_});
@@ -70,30 +74,39 @@ class PoolServer final : public schema::Pool::Server {
 
   kj::Promise<void> dataset(DatasetContext context) override {
     return from(
-        context, [name = read_text(context.getParams().getName())](Site& site) { return find_target(site, name); },
+        context,
+        [name = read_text(context.getParams().getName())](Site& site) {
+          return find_target(site, name);
+        },
         [caller = caller_, pool = pool_](auto& results, verb::Target target) {
           if (target.is_dataset())
             results.setValue(make_dataset(caller, pool, target.dataset));
           else
-            write_refusal(results.initRefusal(), {EINVAL, "that is no dataset: ask for a snapshot", {}});
+            write_refusal(results.initRefusal(),
+                          {EINVAL, "that is no dataset: ask for a snapshot", {}});
         });
   }
 
   kj::Promise<void> snapshot(SnapshotContext context) override {
     return from(
-        context, [name = read_text(context.getParams().getName())](Site& site) { return find_target(site, name); },
+        context,
+        [name = read_text(context.getParams().getName())](Site& site) {
+          return find_target(site, name);
+        },
         [caller = caller_, pool = pool_](auto& results, verb::Target target) {
           if (raw(target.snapshot) != 0)
             results.setValue(make_snapshot(caller, pool, target.snapshot));
           else
-            write_refusal(results.initRefusal(), {EINVAL, "that is no snapshot: name one as NAME@SNAPSHOT", {}});
+            write_refusal(results.initRefusal(),
+                          {EINVAL, "that is no snapshot: name one as NAME@SNAPSHOT", {}});
         });
   }
 
   kj::Promise<void> list(ListContext context) override {
     if (g_cursors >= kCursorsMax) {
-      write_refusal(context.getResults().initRefusal(),
-                    {E2BIG, fmt::format("{} lists are under way, which is the limit", kCursorsMax), {}});
+      write_refusal(
+          context.getResults().initRefusal(),
+          {E2BIG, fmt::format("{} lists are under way, which is the limit", kCursorsMax), {}});
       return kj::READY_NOW;
     }
     const auto from_client = context.getParams().getQuery();
@@ -159,12 +172,19 @@ class PoolServer final : public schema::Pool::Server {
         });
   }
 
-  kj::Promise<void> startScrub(StartScrubContext context) override { return scrub(context, ScrubOrder::start); }
-  kj::Promise<void> pauseScrub(PauseScrubContext context) override { return scrub(context, ScrubOrder::pause); }
-  kj::Promise<void> cancelScrub(CancelScrubContext context) override { return scrub(context, ScrubOrder::cancel); }
+  kj::Promise<void> startScrub(StartScrubContext context) override {
+    return scrub(context, ScrubOrder::start);
+  }
+  kj::Promise<void> pauseScrub(PauseScrubContext context) override {
+    return scrub(context, ScrubOrder::pause);
+  }
+  kj::Promise<void> cancelScrub(CancelScrubContext context) override {
+    return scrub(context, ScrubOrder::cancel);
+  }
   kj::Promise<void> scrubStatus(ScrubStatusContext context) override {
-    return from(context, [](Site& site) { return scrub_status(site); },
-                [](auto& results, const pool::ScrubStatus& status) { write(results.initValue(), status); });
+    return from(
+        context, [](Site& site) { return scrub_status(site); },
+        [](auto& results, const pool::ScrubStatus& status) { write(results.initValue(), status); });
   }
 
   kj::Promise<void> sync(SyncContext context) override {
@@ -179,14 +199,16 @@ class PoolServer final : public schema::Pool::Server {
   }
 
   kj::Promise<void> close(CloseContext context) override {
-    return reply(*caller_.daemon, context, caller_.daemon->close_pool(pool_, context.getParams().getForce()), done);
+    return reply(*caller_.daemon, context,
+                 caller_.daemon->close_pool(pool_, context.getParams().getForce()), done);
   }
 
   kj::Promise<void> check(CheckContext context) override {
-    return from(context, [](Site& site) { return check_pool(site); },
-                [](auto& results, const std::vector<std::string>& contradictions) {
-                  write_texts(results.initValue(static_cast<u32>(contradictions.size())), contradictions);
-                });
+    return from(
+        context, [](Site& site) { return check_pool(site); },
+        [](auto& results, const std::vector<std::string>& contradictions) {
+          write_texts(results.initValue(static_cast<u32>(contradictions.size())), contradictions);
+        });
   }
 
  private:
@@ -215,7 +237,8 @@ schema::Pool::Client make_pool(Caller caller, Ref<OpenPool> pool) {
   return kj::heap<PoolServer>(std::move(caller), std::move(pool));
 }
 
-schema::Cursor::Client make_cursor(Caller caller, Ref<OpenPool> pool, std::unique_ptr<ListWalk> walk) {
+schema::Cursor::Client make_cursor(Caller caller, Ref<OpenPool> pool,
+                                   std::unique_ptr<ListWalk> walk) {
   Ref<CursorState> state(new CursorState(std::move(pool), std::move(walk)));
   return kj::heap<CursorServer>(std::move(caller), std::move(state));
 }

@@ -20,8 +20,8 @@ struct ControlSockets {
 };
 Result<ControlSockets> control_sockets(const Options& options);
 
-// Opens the pools of the command line and of the configuration folder. One that does not open is a warning: the
-// others are served.
+// Opens the pools of the command line and of the configuration folder. One that does not open is a
+// warning: the others are served.
 Task<> open_pools(Daemon& daemon, std::vector<std::string> files);
 
 }  // namespace coppice::host

@@ -20,7 +20,8 @@ u64 nanoseconds(const timeval& time) {
 u32 count_open_files(u32 max) {
   constexpr u32 kTried = 8192;
   u32 count = 0;
-  for (u32 fd = 0; fd < std::min(max, kTried); ++fd) count += fcntl(static_cast<int>(fd), F_GETFD) >= 0;
+  for (u32 fd = 0; fd < std::min(max, kTried); ++fd)
+    count += fcntl(static_cast<int>(fd), F_GETFD) >= 0;
   return count;
 }
 
@@ -32,7 +33,8 @@ ProcessReport report_process(const Daemon& daemon) {
     report.cpu_ns = nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime);
   }
   rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0) report.open_files_max = static_cast<u32>(files.rlim_cur);
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+    report.open_files_max = static_cast<u32>(files.rlim_cur);
   report.open_files = count_open_files(report.open_files_max);
   report.memory_bytes = daemon.resident_bytes();
   return report;
@@ -74,7 +76,8 @@ Task<Attempt<DaemonReport>> report_daemon(Daemon& daemon) {
     io::Reactor& reactor = i == 0 ? daemon.lanes().sync() : *daemon.lanes().io(i - 1).reactor;
     auto asking = read_counters(reactor);
     auto counters = co_await ok(rt::call(daemon.loop(), reactor, std::move(asking)));
-    report.reactors.push_back({.name = i == 0 ? "sync" : fmt::format("io-{}", i - 1), .counters = counters});
+    report.reactors.push_back(
+        {.name = i == 0 ? "sync" : fmt::format("io-{}", i - 1), .counters = counters});
   }
   auto pools = co_await ok(report_pools(daemon));
   if (pools) report.pools = *std::move(pools);
@@ -97,7 +100,9 @@ void write(schema::PoolStatus::Builder to, const OpenPool& pool, const PoolRepor
   const bool errors = report.stats.checksum_errors + report.stats.io_errors > 0;
   to.setName(report.name);
   to.setGuid(report.stats.guid);
-  to.setHealth(!report.stats.failed.empty() ? Health::FAILED : errors ? Health::DEGRADED : Health::ONLINE);
+  to.setHealth(!report.stats.failed.empty() ? Health::FAILED
+               : errors                     ? Health::DEGRADED
+                                            : Health::ONLINE);
   to.setFailed(report.stats.failed);
   to.setFormatVersion(report.stats.format_version);
   to.setBlockBytes(pool::kBlock);
@@ -130,7 +135,8 @@ void write(schema::HostStatus::Builder to, const DaemonReport& report) {
     reactors[i].setWakes(counters.wakes);
   }
   auto pools = to.initPools(static_cast<u32>(report.pools.size()));
-  for (u32 i = 0; i < pools.size(); ++i) write(pools[i], *report.pools[i].pool, report.pools[i].report);
+  for (u32 i = 0; i < pools.size(); ++i)
+    write(pools[i], *report.pools[i].pool, report.pools[i].report);
   auto volumes = to.initVolumes(static_cast<u32>(report.volumes.size()));
   for (u32 i = 0; i < volumes.size(); ++i) {
     volumes[i].setName(report.volumes[i].name);

@@ -45,7 +45,8 @@ void write(schema::IoStats::Builder to, const pool::IoStats& stats) {
 }
 
 // A list of names as a field of a record.
-void write_names(schema::Field::Builder to, const char* name, const std::vector<std::string>& names) {
+void write_names(schema::Field::Builder to, const char* name,
+                 const std::vector<std::string>& names) {
   to.setName(name);
   const u32 count = static_cast<u32>(std::min(names.size(), kNamesMax));
   auto list = to.initValue().initList(count);
@@ -276,14 +277,16 @@ Attempt<verb::Arguments> read_arguments(capnp::List<schema::Field>::Reader from)
       return std::unexpected(value.error());
     }
     if (!arguments.emplace(read_text(field.getName()), *std::move(value)).second)
-      return std::unexpected(verb::Refusal{EINVAL, read_text(field.getName()) + " is given twice", {}});
+      return std::unexpected(
+          verb::Refusal{EINVAL, read_text(field.getName()) + " is given twice", {}});
   }
   return arguments;
 }
 
 verb::Pairs read_settings(capnp::List<schema::Setting>::Reader from) {
   verb::Pairs pairs;
-  for (const auto each : from) pairs.insert_or_assign(read_text(each.getName()), read_text(each.getValue()));
+  for (const auto each : from)
+    pairs.insert_or_assign(read_text(each.getName()), read_text(each.getValue()));
   return pairs;
 }
 

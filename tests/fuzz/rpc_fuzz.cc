@@ -1,7 +1,8 @@
-// Hostile bytes on the control socket: the connection may end, the daemon goes on, and nothing leaks.
+// Hostile bytes on the control socket: the connection may end, the daemon goes on, and nothing
+// leaks.
 //
-// The daemon is whole: real threads, and a pool in a file without a name. The input is what one client writes; it is
-// preceded by nothing, so a seed begins with the bootstrap message.
+// The daemon is whole: real threads, and a pool in a file without a name. The input is what one
+// client writes; it is preceded by nothing, so a seed begins with the bootstrap message.
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
-// host/testing/bed.h — a whole daemon in the test's own process, and clients of it over socket pairs.
+// host/testing/bed.h — a whole daemon in the test's own process, and clients of it over socket
+// pairs.
 #pragma once
 
 #include <capnp/rpc-twoparty.h>
@@ -49,7 +50,8 @@ class Bed {
     lanes_ = *std::move(made);
     loop_ = std::make_unique<cap::Loop>(io);
     daemon_ = std::make_unique<Daemon>(
-        *loop_, *lanes_, Settings{.cache_bytes = 16_MiB, .dirty_bytes_max = 32_MiB, .version = "test"},
+        *loop_, *lanes_,
+        Settings{.cache_bytes = 16_MiB, .dirty_bytes_max = 32_MiB, .version = "test"},
         [](const std::string&) {});
     server_ = std::make_unique<cap::Server>(io, [this](const cap::Peer& peer) {
       return capnp::Capability::Client(
