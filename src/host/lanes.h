@@ -18,7 +18,7 @@ struct IoLane {
 
 class Lanes {
  public:
-  static constexpr size_t kIoLanesMax = 64;
+  static constexpr size_t kIoLanesMax = 32;  // With the sync lane fewer than a pool can have.
   static Result<std::unique_ptr<Lanes>> create(size_t io_lanes);
   ~Lanes();  // Stops and joins; whatever ran has been joined before.
 
