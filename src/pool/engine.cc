@@ -8,7 +8,7 @@
 
 namespace coppice::pool {
 namespace {
-constexpr u64 kTickNs = 50'000'000;      // How exactly a group's age is watched.
+constexpr u64 kTickNs = 100'000'000;     // How exactly a group's age is watched.
 constexpr u64 kGroupShare = 3;           // An open group closes at 3/8 of what may be dirty.
 constexpr u64 kGroupOf = 8;
 }  // namespace

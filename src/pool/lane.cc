@@ -195,8 +195,8 @@ Task<> IoLane::finish_group(std::vector<VolumeUpdate> updates) {
   const Txg closed = Txg(raw(open_) - 1);
   size_t since_turn = 0;
   for (size_t i = 0; i < closing_.size(); ++i) {
-    for (DirtyBlock* block : find(closing_[i])->closing()->sorted()) {
-      if (block->page) cache_.insert(block->addr, closed, block->page);
+    for (const DirtyBlock& block : find(closing_[i])->closing()->slots()) {
+      if (block.alive && block.page) cache_.insert(block.addr, closed, block.page);
       if (++since_turn % kTurnBlocks == 0) co_await rt::yield(executor());
     }
   }

@@ -40,6 +40,7 @@ class Overlay {
   bool empty() const { return live_blocks_ == 0 && zeroed_.empty(); }
   u64 live_blocks() const { return live_blocks_; }
   u64 pages() const { return pages_; }               // Blocks whose content is in memory.
+  std::deque<DirtyBlock>& slots() { return blocks_; }  // In no order; look at alive.
   std::vector<DirtyBlock*> sorted();                 // Every live block, by lba.
   std::vector<BlockRange> zeroed_ranges() const;     // Ascending, disjoint.
   const std::map<u64, u64>& zeroed_map() const { return zeroed_; }
