@@ -207,6 +207,7 @@ Task<> Engine::write_roots(Commit& commit) {
   uberblock.metadata_blocks = metadata_blocks_;
   uberblock.logs.fill({});
   for (size_t i = 0; i < lanes_.size(); ++i) uberblock.logs[i] = commit.reports[i].log;
+  if (mutant(Mutant::free_one_group_early)) space_->settle(commit.txg);
   if (!mutant(Mutant::skip_flush_before_uberblock)) {
     Task<> flushing = disk().flush();
     co_await ok(std::move(flushing));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "pool/mutant.h"
 #include "pool/space_region.h"
 
 namespace coppice::pool {
@@ -161,7 +160,6 @@ void Space::State::put_dying(Txg txg, Run run) {
 
 std::vector<Run> Space::settle(Txg durable) {
   State& state = *state_;
-  if (mutant(Mutant::free_one_group_early)) durable = next(durable);
   std::vector<Run> freed;
   if (state.holds > 0) return freed;
   while (!state.dying.empty() && state.dying.begin()->first <= durable) {

@@ -243,7 +243,10 @@ Task<> Engine::resize(Commit& commit, const ResizeVolume& op) {
   for (const Dropped& dropped : edit.dropped) drop(commit, *state, dropped, commit.txg);
   for (const NodePtr& node : nodes_dropped)
     drop(commit, *state, {node.run(), node.birth, true}, commit.txg);
-  Task<> settling = merge_dead(commit);  // Later operations look for it in the index.
+  // Later operations look for what died in the index, and may free what was just written.
+  const LaneSpace::Taken taken = sync_space_.report(commit.txg);
+  for (const Run& run : taken.used) space_->use(run);
+  Task<> settling = merge_dead(commit);
   co_return co_await std::move(settling);
 }
 
