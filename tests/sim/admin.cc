@@ -203,6 +203,7 @@ std::set<u64> History::touched(const AdminOp& op) const {
 Task<> History::quiesce() {
   auto joined = co_await scope_->join();
   (void)joined;
+  co_await rt::sleep_for(*sync_lane_, 2'000'000);  // Until lanes have let go of snapshots looked into.
   co_return {};
 }
 

@@ -73,7 +73,7 @@ History::End History::live() {
   }
   sync_lane_ = machine_->lanes.at(0).executor;
   crash_at_ = kForever;
-  closed_ = faulty_ = life_failed_ = false;
+  closed_ = faulty_ = life_failed_ = flushes_fail_ = false;
   media_.faults = {};
 
   auto* task = new Task<>(run_life(machine_->lanes));
@@ -105,7 +105,8 @@ History::End History::live() {
 
 void History::crash() {
   ++counts_.crashes;
-  const bool kill = prng_.below(100) < plan_.kill;
+  // After a flush that failed, what the next process would read may not be what the disk has: no engine could tell.
+  const bool kill = prng_.below(100) < plan_.kill && !flushes_fail_;
   note(kill ? "KILL" : "POWER LOSS");
   if (kill) {
     media_.process_loss();
@@ -219,6 +220,7 @@ void History::start_failing() {
   if (prng_.chance(1, 4)) faults.no_space_one_in = static_cast<u32>(prng_.between(20, 400));
   if (prng_.chance(1, 6)) faults.space_max_bytes = media_.used_bytes() + prng_.below(1_MiB);
   media_.faults = faults;
+  flushes_fail_ = faults.flush_error_one_in != 0;
   faulty_ = true;
   note("the disk begins to fail");
 }

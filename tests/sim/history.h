@@ -137,6 +137,7 @@ class History {
   std::vector<InFlight> admin_;
   size_t requests_running_ = 0;
   bool faulty_ = false;     // Requests to the disk may fail now.
+  bool flushes_fail_ = false;
   bool damaged_ = false;    // The disk may have lied: everything may fail, for good.
   bool life_failed_ = false;  // The engine gave up in this life.
   bool closed_ = false;
