@@ -30,6 +30,7 @@ class BlockCache {
   // Lets go of up to `blocks` blocks; how many it did.
   size_t evict(size_t blocks);
   void resize(u64 bytes);
+  size_t blocks() const { return table_.size(); }
 
   struct Stats {
     u64 hits = 0, misses = 0, bytes = 0;

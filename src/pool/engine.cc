@@ -66,6 +66,7 @@ Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
       nodes_(sync_executor(), *disks_[0], options_.node_cache_bytes),
       sync_space_([this](u64 blocks) { return take_granted(blocks); }),
       admin_(sync_executor()) {
+  shared_.cached_blocks_max = static_cast<i64>(std::max<u64>(1, options_.cache_bytes / kBlock));
   shared_.dirty_bytes_max = static_cast<i64>(options_.dirty_bytes_max);
   shared_.group_bytes_max = static_cast<i64>(options_.dirty_bytes_max / kGroupOf * kGroupShare);
   struct Want : rt::Job {

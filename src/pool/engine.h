@@ -106,6 +106,7 @@ class Engine final : public Pool, private Control {
   Task<> merge_dead(Commit& commit);
   Task<> merge_catalog(Commit& commit);
   Task<> write_roots(Commit& commit);
+  Task<> still_healthy();
   Task<> tell_lanes(Commit& commit);
   void settle(Txg durable);
   Task<> punch(Run run);

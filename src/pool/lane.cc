@@ -21,7 +21,7 @@ IoLane::IoLane(Config config, Lane lane, Shared& shared, Control& control)
       shared_(shared),
       control_(control),
       pages_(~u64{0}),
-      cache_(config.cache_bytes),
+      cache_(static_cast<u64>(shared.cached_blocks_max) * kBlock),
       nodes_(*lane.executor, *lane.disk, config.node_cache_bytes),
       space_([this](u64 blocks) { return control_.grant(*lane_.executor, blocks); }) {}
 
@@ -31,8 +31,20 @@ PageRef IoLane::take_page() {
   for (int tries = 0;; ++tries) {
     if (PageRef page = pages_.allocate()) return page;
     CHECK(tries < 1000);  // The system has no memory and the cache nothing to give.
-    cache_.evict(kEvictAtOnce);
+    shared_.cached_blocks -= static_cast<i64>(cache_.evict(kEvictAtOnce));
   }
+}
+
+// The lanes share one limit, so that a busy one may have nearly all of it: whoever adds a block while there are too
+// many lets two of its own go, down to its minimum.
+void IoLane::keep(BlockAddr addr, Txg birth, PageRef page) {
+  const i64 before = static_cast<i64>(cache_.blocks());
+  if (shared_.cached_blocks.load(std::memory_order_relaxed) >= shared_.cached_blocks_max &&
+      cache_.blocks() * kBlock > config_.cache_bytes_min)
+    cache_.evict(2);
+  cache_.insert(addr, birth, std::move(page));
+  shared_.cached_blocks.fetch_add(static_cast<i64>(cache_.blocks()) - before,
+                                  std::memory_order_relaxed);
 }
 
 // --- Volumes
@@ -196,7 +208,7 @@ Task<> IoLane::finish_group(std::vector<VolumeUpdate> updates) {
   size_t since_turn = 0;
   for (size_t i = 0; i < closing_.size(); ++i) {
     for (const DirtyBlock& block : find(closing_[i])->closing()->slots()) {
-      if (block.alive && block.page) cache_.insert(block.addr, closed, block.page);
+      if (block.alive && block.page) keep(block.addr, closed, block.page);
       if (++since_turn % kTurnBlocks == 0) co_await rt::yield(executor());
     }
   }

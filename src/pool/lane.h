@@ -42,6 +42,8 @@ struct Shared {
   std::atomic<i64> dirty_bytes_max{0};     // dirty_bytes beyond this make writers wait.
   std::atomic<bool> open_changed{false};   // The open group has something to commit.
   std::atomic<bool> failed{false};         // No change is taken any more.
+  std::atomic<i64> cached_blocks{0};       // In the block caches of all lanes,
+  i64 cached_blocks_max = 0;               // which share so many.
   std::atomic<u64> user_bytes_written{0};
   std::atomic<u64> device_bytes_written{0};
   std::atomic<u64> device_bytes_read{0};
@@ -93,7 +95,7 @@ class IoLane {
   struct Config {
     u32 index = 0;
     u64 pool_guid = 0;
-    u64 cache_bytes = 0;
+    u64 cache_bytes_min = 0;  // What its block cache keeps whatever the others hold.
     u64 node_cache_bytes = 0;
   };
   IoLane(Config config, Lane lane, Shared& shared, Control& control);
@@ -128,6 +130,7 @@ class IoLane {
   io::Disk& disk() { return *lane_.disk; }
   NodeStore& nodes() { return nodes_; }
   BlockCache& cache() { return cache_; }
+  void keep(BlockAddr addr, Txg birth, PageRef page);   // Puts a block into the cache.
   PageRef take_page();
   LaneSpace& space() { return space_; }
   Shared& shared() { return shared_; }

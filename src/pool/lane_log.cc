@@ -150,6 +150,8 @@ Task<> IoLane::log_once() {
     Task<> flushing = disk().flush();
     co_await ok(std::move(flushing));
   }
+  // Another lane's flush may have failed after our writes, and swallowed them.
+  if (shared_.failed) co_return fail(Errc::io, "write the intent log of a failed pool");
   for (const Collected& each : collected)
     for (const Placed& placed : each.placed)
       if (placed.block->alive && placed.block->addr == placed.addr) placed.block->logged = true;

@@ -255,7 +255,7 @@ Task<> Engine::start_lanes(std::vector<LogSection> sections, std::vector<Run> lo
   for (size_t i = 0; i < count; ++i) {
     const IoLane::Config config{.index = static_cast<u32>(i),
                                 .pool_guid = uberblock_.guid,
-                                .cache_bytes = options_.cache_bytes / count,
+                                .cache_bytes_min = options_.cache_bytes / count / 8,
                                 .node_cache_bytes = options_.node_cache_bytes};
     lanes_.push_back(std::make_unique<IoLane>(config, lanes_in_[first + i], shared_,
                                               static_cast<Control&>(*this)));

@@ -166,7 +166,7 @@ Task<> Volume::read_miss(Miss& miss, bool last_try, bool& stale) {
       page = lane_.take_page();
       std::memcpy(page.data(), bytes.data() + i * kBlock, kBlock);
     }
-    lane_.cache().insert(miss.addr + i, miss.birth, std::move(page));
+    lane_.keep(miss.addr + i, miss.birth, std::move(page));
   }
   co_return {};
 }
