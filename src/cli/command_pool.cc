@@ -93,7 +93,10 @@ Attempt<> close(Session& session, const CloseOptions& options) {
   TRY(const auto exports, connection->ask(connection->host().exportsRequest()));
   auto request = pool.closeRequest();
   request.setForce(options.force);
-  TRY_VOID(connection->ask(kj::mv(request)));
+  const auto closed = connection->ask(kj::mv(request));
+  if (!closed) {
+    return refuse(fmt::format("cannot close pool '{}': {}", options.name, closed.error().message));
+  }
   for (auto each : exports.getValue()) {
     if (pool_part(each.getName().cStr()) != options.name) continue;
     remove_dead_socket(each.getSpec().getAddress().cStr());
