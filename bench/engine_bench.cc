@@ -2,9 +2,9 @@
 //
 //   coppice-engine-bench FILE [VOLUME_MIB]
 //
-// Makes a pool in FILE (16 times the volume, sparse; what is there is lost) and prints what one I/O lane
-// does: sequential fill, cached and uncached random reads, random writes with and without flushes, bytes to
-// the device per byte written.
+// Makes a pool in FILE (16 times the volume, sparse; what is there is lost) and prints what one I/O
+// lane does: sequential fill, cached and uncached random reads, random writes with and without
+// flushes, bytes to the device per byte written.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -61,8 +61,7 @@ Task<> work(Worker worker) {
 
 Task<> run_all(blk::Device& device, Load load, u64 operations, u64 workers) {
   rt::Scope scope;
-  for (u64 i = 0; i < workers; ++i)
-    scope.spawn(work({&device, load, operations / workers, i + 1}));
+  for (u64 i = 0; i < workers; ++i) scope.spawn(work({&device, load, operations / workers, i + 1}));
   Task<> joining = scope.join();
   co_return co_await std::move(joining);
 }

@@ -1,9 +1,9 @@
 // blk/device.h — the narrow waist: what every server consumes, and what every volume and layer is.
 //
-// Theory. A Device is an array of bytes of fixed size with a volatile write cache. A write is visible to
-// every later read once its task is done, and durable once a flush() begun after that is done. Requests
-// may overlap in time and complete in any order; overlapping writes leave each 4 KiB block as one of them.
-// Everything runs on the device's own executor.
+// Theory. A Device is an array of bytes of fixed size with a volatile write cache. A write is
+// visible to every later read once its task is done, and durable once a flush() begun after that is
+// done. Requests may overlap in time and complete in any order; overlapping writes leave each 4 KiB
+// block as one of them. Everything runs on the device's own executor.
 #pragma once
 
 #include <span>
@@ -14,7 +14,8 @@
 
 namespace coppice::blk {
 
-inline constexpr u32 kBlock = 4096;  // The granularity of copy-on-write, and the preferred request unit.
+inline constexpr u32 kBlock =
+    4096;  // The granularity of copy-on-write, and the preferred request unit.
 
 struct Extent {
   u64 offset = 0;
@@ -41,7 +42,8 @@ class Device {
   virtual Task<> read(u64 offset, std::span<std::byte> into) = 0;
   virtual Task<> write(u64 offset, std::span<const std::byte> from, WriteOptions options) = 0;
   virtual Task<> zero(u64 offset, u64 length, WriteOptions options) = 0;
-  virtual Task<> discard(u64 offset, u64 length, WriteOptions options) = 0;  // Reads as zeroes after.
+  virtual Task<> discard(u64 offset, u64 length,
+                         WriteOptions options) = 0;  // Reads as zeroes after.
   virtual Task<> flush() = 0;
   // What lies in [offset, offset + length), in order and without gaps, from `offset` on; at most
   // `count_max` extents, so the answer may end early, but never before the first extent.

@@ -4,7 +4,8 @@
 
 namespace coppice::host {
 namespace {
-// A client that waits for each answer asks again within this time; to sleep in between costs more than to look.
+// A client that waits for each answer asks again within this time; to sleep in between costs more
+// than to look.
 constexpr u64 kPollNs = 30'000;
 }  // namespace
 

@@ -9,7 +9,8 @@ namespace coppice::pool {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  // A run of 1 to `want` blocks, as long as can be had. no_space. The blocks become part of group `txg`.
+  // A run of 1 to `want` blocks, as long as can be had. no_space. The blocks become part of group
+  // `txg`.
   virtual Task<Run> take(u32 want, Txg txg) = 0;
   // Of a run taken for the same group: what was not needed.
   virtual void untake(Run run, Txg txg) = 0;

@@ -1,12 +1,13 @@
 // pool/catalog.h — the typed tables of a pool, in memory, and transactions over them.
 //
-// Theory. The catalog in memory is the accepted state: what is durable plus the transactions that the next
-// group will commit. It lives on the sync lane. A Transaction is a private overlay: reads see its own
-// changes first, nobody else sees them; it can go back to a savepoint, or vanish. accept() merges it into
-// the catalog at once and queues its tree operations; take_changes() hands the changed records to the group that
-// makes them durable. One administrative transaction is open at a time (Pool::begin), so an accepted one
-// never conflicts. Names: a dataset's full name is its ancestors' names joined by '/', the pool's name
-// first. Each record is stored under a key of pool/catalog_codec.h.
+// Theory. The catalog in memory is the accepted state: what is durable plus the transactions that
+// the next group will commit. It lives on the sync lane. A Transaction is a private overlay: reads
+// see its own changes first, nobody else sees them; it can go back to a savepoint, or vanish.
+// accept() merges it into the catalog at once and queues its tree operations; take_changes() hands
+// the changed records to the group that makes them durable. One administrative transaction is open
+// at a time (Pool::begin), so an accepted one never conflicts. Names: a dataset's full name is its
+// ancestors' names joined by '/', the pool's name first. Each record is stored under a key of
+// pool/catalog_codec.h.
 #pragma once
 
 #include <map>
@@ -20,13 +21,15 @@
 
 namespace coppice::pool {
 
-// Read access, the same for the accepted state and for a transaction. Pointers live until the next change.
+// Read access, the same for the accepted state and for a transaction. Pointers live until the next
+// change.
 class CatalogView {
  public:
   virtual ~CatalogView() = default;
   virtual const Dataset* dataset(DatasetId id) const = 0;
   virtual const Snapshot* snapshot(SnapshotId id) const = 0;
-  virtual const VolumeState* volume_state(DatasetId id) const = 0;  // The accepted one; null for groups.
+  virtual const VolumeState* volume_state(
+      DatasetId id) const = 0;  // The accepted one; null for groups.
   virtual DatasetId root() const = 0;
   virtual DatasetId child(DatasetId parent, std::string_view name) const = 0;  // 0: none.
   virtual SnapshotId snapshot_named(DatasetId dataset, std::string_view name) const = 0;
@@ -36,7 +39,8 @@ class CatalogView {
   virtual std::vector<SnapshotId> snapshots(DatasetId dataset) const = 0;
   virtual std::vector<std::string> bookmarks(DatasetId dataset) const = 0;
   virtual std::vector<DatasetId> clones(SnapshotId origin) const = 0;
-  // The youngest snapshot of the dataset, or the next older / younger one of the same dataset; 0: none. O(log n).
+  // The youngest snapshot of the dataset, or the next older / younger one of the same dataset; 0:
+  // none. O(log n).
   virtual SnapshotId last_snapshot(DatasetId dataset) const = 0;
   virtual SnapshotId before(SnapshotId snapshot) const = 0;
   virtual SnapshotId after(SnapshotId snapshot) const = 0;
@@ -54,7 +58,8 @@ class Catalog final : public CatalogView {
   static std::unique_ptr<Catalog> make(std::string pool_name, u64 guid, u64 now_s);
 
   // --- Persistence (the engine's) ---
-  // Feeds one stored record. corrupt: it does not decode, or contradicts another (checked by finish_load).
+  // Feeds one stored record. corrupt: it does not decode, or contradicts another (checked by
+  // finish_load).
   Result<> load(std::string_view key, std::string_view value);
   Result<> finish_load();
   struct StoredChange {
@@ -65,24 +70,25 @@ class Catalog final : public CatalogView {
   bool changed() const;
 
   // --- Transactions ---
-  std::unique_ptr<Transaction> begin();           // At most one open at a time (CHECKed).
+  std::unique_ptr<Transaction> begin();  // At most one open at a time (CHECKed).
   void accept(std::unique_ptr<Transaction> transaction);
-  // Of accepted transactions, in order. A DropSnapshot whose createtxg is 0 drops what the same batch took.
+  // Of accepted transactions, in order. A DropSnapshot whose createtxg is 0 drops what the same
+  // batch took.
   std::vector<TreeOp> take_tree_ops();
 
-  // For tree operations, which are carried out after all of their group were accepted: also what a later operation of
-  // the same group drops. Good until take_changes().
+  // For tree operations, which are carried out after all of their group were accepted: also what a
+  // later operation of the same group drops. Good until take_changes().
   const Snapshot* snapshot_or_gone(SnapshotId id) const;
 
-  // --- The engine's half of the records; each marks its record changed. Of a record that is gone by then (made
-  // and erased within one group) commit_* and set_snapshot_written do nothing. ---
-  VolumeState* edit_volume_state(DatasetId id);   // Null if there is none.
+  // --- The engine's half of the records; each marks its record changed. Of a record that is gone
+  // by then (made and erased within one group) commit_* and set_snapshot_written do nothing. ---
+  VolumeState* edit_volume_state(DatasetId id);  // Null if there is none.
   void put_volume_state(DatasetId id, VolumeState state);
   void erase_volume_state(DatasetId id);
   void commit_dataset(DatasetId id, Txg createtxg);  // Fills createtxg where it is 0.
   void commit_bookmark(DatasetId id, std::string_view name, Txg createtxg);
-  // Of the datasets (groups have no tree operation that tells) and bookmarks accepted since the last call, those
-  // whose createtxg is 0.
+  // Of the datasets (groups have no tree operation that tells) and bookmarks accepted since the
+  // last call, those whose createtxg is 0.
   struct Uncommitted {
     std::vector<DatasetId> datasets;
     std::vector<std::pair<DatasetId, std::string>> bookmarks;
@@ -91,14 +97,14 @@ class Catalog final : public CatalogView {
   // Fills in what only the commit knows. A group's snapshot gets an empty tree.
   void commit_snapshot(SnapshotId id, Txg createtxg, const TreeState& tree, u64 written_blocks);
   void set_snapshot_written(SnapshotId id, u64 written_blocks);
-  u64 next_id();                                  // For segments and jobs: the same counter as ids.
+  u64 next_id();  // For segments and jobs: the same counter as ids.
   const std::map<u64, Job>& jobs() const;
   void put_job(Job job);
   void erase_job(u64 id);
-  void add_history(HistoryRecord record);         // Assigns the sequence; stored, not kept in memory.
+  void add_history(HistoryRecord record);  // Assigns the sequence; stored, not kept in memory.
   u64 history_next() const;
-  // The oldest snapshot of a group later than `txg`, uncommitted ones included; and the youngest of a group
-  // not later. 0: none. O(log^2 n).
+  // The oldest snapshot of a group later than `txg`, uncommitted ones included; and the youngest of
+  // a group not later. 0: none. O(log^2 n).
   SnapshotId first_snapshot_after(DatasetId dataset, Txg txg) const;
   SnapshotId last_snapshot_upto(DatasetId dataset, Txg txg) const;
   // Small engine values by name ("scrub", ...): stored as they are.
@@ -128,7 +134,8 @@ class Catalog final : public CatalogView {
   std::unique_ptr<State> state_;
 };
 
-// A private overlay. Edits return references that stay good until the next edit of the same record's kind.
+// A private overlay. Edits return references that stay good until the next edit of the same
+// record's kind.
 class Transaction final : public CatalogView {
  public:
   ~Transaction() override;
@@ -136,17 +143,19 @@ class Transaction final : public CatalogView {
   size_t savepoint() const;
   void roll_back_to(size_t savepoint);
 
-  DatasetId new_dataset(Dataset dataset);      // Assigns id (and guid if 0). parent and name must be free (CHECKed).
+  DatasetId new_dataset(
+      Dataset dataset);  // Assigns id (and guid if 0). parent and name must be free (CHECKed).
   SnapshotId new_snapshot(Snapshot snapshot);  // Likewise; createtxg stays 0: ordered youngest.
-  void edit_dataset(DatasetId id, Dataset changed);     // Parent and name may change (rename).
-  void edit_snapshot(SnapshotId id, Snapshot changed);  // Name and dataset may change (rename, promote).
+  void edit_dataset(DatasetId id, Dataset changed);  // Parent and name may change (rename).
+  void edit_snapshot(SnapshotId id,
+                     Snapshot changed);  // Name and dataset may change (rename, promote).
   void erase_dataset(DatasetId id);
   void erase_snapshot(SnapshotId id);
   void put_bookmark(Bookmark bookmark);
   void erase_bookmark(DatasetId dataset, std::string_view name);
   void add_tree_op(TreeOp op);
   const std::vector<TreeOp>& tree_ops() const;
-  bool empty() const;                          // Nothing was changed.
+  bool empty() const;  // Nothing was changed.
 
   // CatalogView: as above, with this transaction's changes.
   const Dataset* dataset(DatasetId id) const override;
@@ -173,9 +182,9 @@ class Transaction final : public CatalogView {
 };
 
 // Names as a person writes them.
-std::string full_name(const CatalogView& view, DatasetId id);             // "tank/vm/a"
-std::string full_name(const CatalogView& view, SnapshotId id);            // "tank/vm/a@s"
-DatasetId find_dataset(const CatalogView& view, std::string_view path);   // 0: none.
-SnapshotId find_snapshot(const CatalogView& view, std::string_view path); // "a/b@s"; 0: none.
+std::string full_name(const CatalogView& view, DatasetId id);              // "tank/vm/a"
+std::string full_name(const CatalogView& view, SnapshotId id);             // "tank/vm/a@s"
+DatasetId find_dataset(const CatalogView& view, std::string_view path);    // 0: none.
+SnapshotId find_snapshot(const CatalogView& view, std::string_view path);  // "a/b@s"; 0: none.
 
 }  // namespace coppice::pool

@@ -3,10 +3,12 @@
 
 namespace coppice::pool {
 
-// Within a dataset, createtxg never falls as the id rises; what is not committed yet counts as youngest. So the
-// boundary is found by halving the ids, each step a look into the order of creation.
+// Within a dataset, createtxg never falls as the id rises; what is not committed yet counts as
+// youngest. So the boundary is found by halving the ids, each step a look into the order of
+// creation.
 SnapshotId Catalog::first_snapshot_after(DatasetId dataset, Txg txg) const {
-  u64 low = 0, high = state_->header.next_id;  // The first id beyond the boundary is in [low, high].
+  u64 low = 0,
+      high = state_->header.next_id;  // The first id beyond the boundary is in [low, high].
   SnapshotId found{};
   while (low < high) {
     const u64 middle = low + (high - low) / 2;

@@ -1,8 +1,8 @@
 // The whole pool against itself: for tests, and for `coppice pool check` of an idle pool.
 //
-// Theory. Every tree is walked in full and everything it names is marked. Then the marks must be the used set, each
-// dataset's accounts must be the sums of what was found, and every entry of the dead index must belong to
-// someone. Data blocks are read and checked once each.
+// Theory. Every tree is walked in full and everything it names is marked. Then the marks must be
+// the used set, each dataset's accounts must be the sums of what was found, and every entry of the
+// dead index must belong to someone. Data blocks are read and checked once each.
 #include <algorithm>
 
 #include "base/crc32c.h"
@@ -59,8 +59,12 @@ class Checker {
    public:
     Visitor(Checker& checker, std::string owner, Txg born_after, u64 from, bool is_map,
             Counts& counts)
-        : checker_(checker), owner_(std::move(owner)), born_after_(born_after), from_(from),
-          is_map_(is_map), counts_(counts) {}
+        : checker_(checker),
+          owner_(std::move(owner)),
+          born_after_(born_after),
+          from_(from),
+          is_map_(is_map),
+          counts_(counts) {}
     bool enter(const NodePtr& ptr) override { return ptr.birth > born_after_; }
     Task<> node(const NodePtr& ptr, const Node& node) override {
       count(ptr.run(), ptr.birth);
@@ -111,7 +115,8 @@ class Checker {
   }
   void expect(const std::string& what, u64 counted, u64 recorded) {
     if (counted == recorded) return;
-    say(what + ": " + std::to_string(counted) + " counted, " + std::to_string(recorded) + " recorded");
+    say(what + ": " + std::to_string(counted) + " counted, " + std::to_string(recorded) +
+        " recorded");
   }
   void mark(const std::string& owner, Run run) {
     if (!engine_.space_->in_range(run)) return say(owner + ": names blocks outside the pool");
@@ -165,11 +170,14 @@ class Checker {
         say(name + ": its snapshots are not in order of creation");
       seers.push_back(record.createtxg);
       Counts counts;
-      Task<> snapping = visit(full_name(catalog, snapshot), record.tree.root, Txg{}, 0, true, counts);
+      Task<> snapping =
+          visit(full_name(catalog, snapshot), record.tree.root, Txg{}, 0, true, counts);
       co_await ok(std::move(snapping));
-      expect(full_name(catalog, snapshot) + " referenced", counts.blocks, record.tree.referenced_blocks);
+      expect(full_name(catalog, snapshot) + " referenced", counts.blocks,
+             record.tree.referenced_blocks);
     }
-    expect(name + " last snapshot", seers.empty() ? 0 : raw(seers.back()), raw(state.last_snapshot));
+    expect(name + " last snapshot", seers.empty() ? 0 : raw(seers.back()),
+           raw(state.last_snapshot));
     u64 own = 0, inherited = 0, unseen = 0;
     const std::function<void(const DeadEntry&)> look = [&](const DeadEntry& entry) {
       ++dead_entries_;
@@ -204,8 +212,8 @@ class Checker {
           ++dead_entries_;
           if (entry.birth > drop->keep_upto) mark("a dead slice being dropped", entry.run);
         };
-        Task<> scanning = for_each_dead(engine_.nodes_, engine_.uberblock_.dead_index, {drop->slice},
-                                        Txg{}, kForever, look);
+        Task<> scanning = for_each_dead(engine_.nodes_, engine_.uberblock_.dead_index,
+                                        {drop->slice}, Txg{}, kForever, look);
         co_await ok(std::move(scanning));
       }
     }

@@ -1,10 +1,11 @@
 // pool/clock_table.h — a hash table of what lies at (address, birth), with CLOCK eviction.
 //
-// Theory. Entries lie in one array, in which evict()'s hand goes round: it unmarks what a find() has marked
-// since it came by, and takes the first that is not marked. Chains of a separate array of buckets find
-// them. (With the entries in an open table the hand would thin out what is behind it and crowd what is
-// before it, until probes run for thousands of slots.) The table never grows beyond its capacity: its
-// owner evicts before it inserts. Per entry: 24 bytes, the value, and a bucket of 4.
+// Theory. Entries lie in one array, in which evict()'s hand goes round: it unmarks what a find()
+// has marked since it came by, and takes the first that is not marked. Chains of a separate array
+// of buckets find them. (With the entries in an open table the hand would thin out what is behind
+// it and crowd what is before it, until probes run for thousands of slots.) The table never grows
+// beyond its capacity: its owner evicts before it inserts. Per entry: 24 bytes, the value, and a
+// bucket of 4.
 #pragma once
 
 #include <bit>
@@ -24,7 +25,9 @@ class ClockTable {
   size_t size() const { return size_; }
   size_t capacity() const { return capacity_; }
   bool full() const { return size_ == capacity_; }
-  size_t memory_bytes() const { return entries_.capacity() * sizeof(Entry) + buckets_.size() * sizeof(u32); }
+  size_t memory_bytes() const {
+    return entries_.capacity() * sizeof(Entry) + buckets_.size() * sizeof(u32);
+  }
 
   // Null if there is none. Good until the next insert() or evict().
   Value* find(BlockAddr addr, Txg birth) {

@@ -25,7 +25,9 @@ Result<DeadEntry> decode_dead(std::string_view key, std::string_view value) {
   if (key.size() != kDeadKeyBytes || value.size() != kValueBytes)
     return fail(Errc::corrupt, "decode an entry of the dead index");
   const auto* at = reinterpret_cast<const std::byte*>(key.data());
-  DeadEntry entry{load_be<u64>(at), Txg(load_be<u64>(at + 8)), Txg(load_be<u64>(at + 16)),
+  DeadEntry entry{load_be<u64>(at),
+                  Txg(load_be<u64>(at + 8)),
+                  Txg(load_be<u64>(at + 16)),
                   {BlockAddr(load_be<u64>(at + 24)),
                    load_le<u32>(reinterpret_cast<const std::byte*>(value.data()))}};
   if (entry.run.count == 0 || raw(entry.run.start) == 0)
@@ -34,8 +36,8 @@ Result<DeadEntry> decode_dead(std::string_view key, std::string_view value) {
 }
 
 void DeadChanges::add(const DeadEntry& entry) {
-  items_.push_back({dead_key(entry.segment, entry.death, entry.birth, entry.run.start),
-                    entry.run.count});
+  items_.push_back(
+      {dead_key(entry.segment, entry.death, entry.birth, entry.run.start), entry.run.count});
 }
 
 void DeadChanges::erase(std::string key) { items_.push_back({std::move(key), std::nullopt}); }
@@ -48,8 +50,8 @@ std::vector<Change> DeadChanges::sorted() {
   for (const Item& item : items_) {
     CHECK(changes.empty() || changes.back().key < item.key);
     if (item.count) {
-      changes.push_back({item.key, std::string_view(reinterpret_cast<const char*>(&*item.count),
-                                                    kValueBytes)});
+      changes.push_back(
+          {item.key, std::string_view(reinterpret_cast<const char*>(&*item.count), kValueBytes)});
     } else {
       changes.push_back({item.key, std::nullopt});
     }

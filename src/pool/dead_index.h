@@ -1,9 +1,10 @@
 // pool/dead_index.h — blocks that live volumes dropped and snapshots may still see.
 //
-// Theory. One tree for the whole pool. A key is (segment, death, birth, address), a value a count of blocks. An
-// entry is written once, when its block dies, and never moved: a volume owns slices (segment, range of
-// deaths), and promote() hands slices over. A snapshot of txg s sees the block if birth <= s < death.
-// An entry is inherited if birth <= the volume's origin txg: its space is the origin's account.
+// Theory. One tree for the whole pool. A key is (segment, death, birth, address), a value a count
+// of blocks. An entry is written once, when its block dies, and never moved: a volume owns slices
+// (segment, range of deaths), and promote() hands slices over. A snapshot of txg s sees the block
+// if birth <= s < death. An entry is inherited if birth <= the volume's origin txg: its space is
+// the origin's account.
 #pragma once
 
 #include <functional>
@@ -43,12 +44,13 @@ class DeadChanges {
   std::vector<Item> items_;
 };
 
-// The entries of `slice` whose death lies in (after, upto], in order, from `cursor` (a key; may be empty) on.
+// The entries of `slice` whose death lies in (after, upto], in order, from `cursor` (a key; may be
+// empty) on.
 class DeadScan {
  public:
   DeadScan(NodeStore& store, NodePtr root, const Slice& slice, Txg after, Txg upto);
   Task<> begin(std::string_view from);
-  Task<bool> next(DeadEntry& entry);  // false: there are no more.
+  Task<bool> next(DeadEntry& entry);             // false: there are no more.
   std::string_view key() const { return key_; }  // Of the entry that next() gave.
 
  private:

@@ -8,8 +8,8 @@
 
 namespace coppice::pool {
 namespace {
-constexpr u64 kTickNs = 100'000'000;     // How exactly a group's age is watched.
-constexpr u64 kGroupShare = 3;           // An open group closes at 3/8 of what may be dirty.
+constexpr u64 kTickNs = 100'000'000;  // How exactly a group's age is watched.
+constexpr u64 kGroupShare = 3;        // An open group closes at 3/8 of what may be dirty.
 constexpr u64 kGroupOf = 8;
 }  // namespace
 
@@ -87,9 +87,7 @@ Engine::~Engine() { CHECK(stopping_ || rt::Abandon::active()); }
 
 // --- Control
 
-Task<std::vector<Run>> Engine::take_granted(u64 blocks) {
-  co_return space_->take(blocks);
-}
+Task<std::vector<Run>> Engine::take_granted(u64 blocks) { co_return space_->take(blocks); }
 
 Task<std::vector<Run>> Engine::grant(rt::Executor& home, u64 blocks) {
   // What lies in grants is lost to the others: near the end, only small ones are made.
@@ -267,8 +265,8 @@ Task<> Engine::record(HistoryRecord history) {
   co_return {};
 }
 
-// A snapshot and the shrinking of its volume never share a group: by birth and death, which are groups, nobody could
-// tell whether the snapshot still sees what was cut off.
+// A snapshot and the shrinking of its volume never share a group: by birth and death, which are
+// groups, nobody could tell whether the snapshot still sees what was cut off.
 Task<> Engine::before_shrinking(const Transaction& transaction) {
   std::set<DatasetId> snapshotted;
   std::set<SnapshotId> fresh;
@@ -300,7 +298,8 @@ Task<> Engine::before_shrinking(const Transaction& transaction) {
 Task<std::vector<HistoryRecord>> Engine::history(u64 from_sequence, size_t count_max) {
   std::vector<HistoryRecord> records;
   Task<> syncing = sync();
-  (void)co_await std::move(syncing);  // So that the newest is there; of a failed pool, what is durable.
+  (void)co_await std::move(
+      syncing);  // So that the newest is there; of a failed pool, what is durable.
   Cursor cursor(nodes_, uberblock_.catalog);
   const std::string first = history_key(from_sequence);
   Task<> seeking = cursor.seek(first);
@@ -329,8 +328,8 @@ VolumeUpdate Engine::update_for(DatasetId id) const {
   const VolumeState* state = catalog_->volume_state(id);
   CHECK(state != nullptr);
   update.root = state->live.root;
-  // A transaction accepted since may have erased the dataset; until the next group drops the volume it still has dirty
-  // data to be merged, into the newest map.
+  // A transaction accepted since may have erased the dataset; until the next group drops the volume
+  // it still has dirty data to be merged, into the newest map.
   if (dataset != nullptr) update.size_bytes = dataset->volsize_bytes;
   update.read_only = inherited_read_only(id);
   if (const auto limits = limits_.find(id); limits != limits_.end()) {

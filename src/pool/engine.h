@@ -1,11 +1,13 @@
-// pool/engine.h — the sync lane's half of a pool: transaction groups, accounts, tree operations, jobs.
+// pool/engine.h — the sync lane's half of a pool: transaction groups, accounts, tree operations,
+// jobs.
 //
-// Theory. The engine runs one group at a time (commit_group). While group T is being committed, the next
-// is open on the lanes, and no transaction is accepted (frozen_) from the moment T's tree operations were
-// taken until T's catalog records were: so records and operations of one transaction never part. The order
-// within a commit is what makes it safe: lanes' data and maps, dead index, catalog, bitmaps; one flush; the
-// uberblock; one flush; only then is what died reusable, and only after the lanes look at the new maps.
-// A failure anywhere stops the pool (Shared::failed): the disk still holds the last durable group and its log.
+// Theory. The engine runs one group at a time (commit_group). While group T is being committed, the
+// next is open on the lanes, and no transaction is accepted (frozen_) from the moment T's tree
+// operations were taken until T's catalog records were: so records and operations of one
+// transaction never part. The order within a commit is what makes it safe: lanes' data and maps,
+// dead index, catalog, bitmaps; one flush; the uberblock; one flush; only then is what died
+// reusable, and only after the lanes look at the new maps. A failure anywhere stops the pool
+// (Shared::failed): the disk still holds the last durable group and its log.
 #pragma once
 
 #include <map>
@@ -139,28 +141,28 @@ class Engine final : public Pool, private Control {
 
   friend class Checker;  // check.cc
 
-  std::vector<Lane> lanes_in_;   // As given, but for the disks, which are metered.
+  std::vector<Lane> lanes_in_;  // As given, but for the disks, which are metered.
   Options options_;
-  Uberblock uberblock_;          // The durable one.
+  Uberblock uberblock_;  // The durable one.
   Shared shared_;
   std::vector<std::unique_ptr<MeteredDisk>> disks_;
-  NodeStore nodes_;              // The sync lane's: catalog and dead index.
+  NodeStore nodes_;  // The sync lane's: catalog and dead index.
   LaneSpace sync_space_;
   std::unique_ptr<Space> space_;
   std::unique_ptr<Catalog> catalog_;
   std::vector<std::unique_ptr<IoLane>> lanes_;
-  std::map<u64, u32> users_;     // Dataset or snapshot id -> handles held.
+  std::map<u64, u32> users_;  // Dataset or snapshot id -> handles held.
 
-  Txg open_{};                   // The group that is open on the lanes.
+  Txg open_{};  // The group that is open on the lanes.
   Txg durable_{};
   bool frozen_ = false;
   bool stopping_ = false;
-  bool checking_ = false;        // No group may begin.
+  bool checking_ = false;  // No group may begin.
   bool committing_ = false;
   bool group_wanted_ = false;
   std::atomic<bool> want_posted_{false};
   std::unique_ptr<rt::Job> want_job_;
-  u64 opened_ns_ = 0;            // When the open group was opened.
+  u64 opened_ns_ = 0;  // When the open group was opened.
   rt::Mutex admin_;
   rt::Event thawed_;
   rt::Event wanted_;
@@ -170,18 +172,19 @@ class Engine final : public Pool, private Control {
   rt::Scope background_;
   rt::Scope punches_;
   std::string failure_;
-  Error failed_with_{};
+  Error failed_with_{
+      Errc::io, "use a pool that has just failed", 0, {}, {}};  // Until the reason is known.
 
-  bool limits_changed_ = true;   // Since limits_ was found, a transaction was accepted.
+  bool limits_changed_ = true;          // Since limits_ was found, a transaction was accepted.
   std::map<DatasetId, Limits> limits_;  // Of volumes under a quota or a reservation.
-  u64 unkept_blocks_ = 0;        // Reserved, and not used yet.
-  struct ScrubPlace {            // How far the scrub has got.
+  u64 unkept_blocks_ = 0;               // Reserved, and not used yet.
+  struct ScrubPlace {                   // How far the scrub has got.
     bool roots_done = false;
     DatasetId volume{};
-    SnapshotId snapshot{};       // Under way; 0: the first after done_upto.
-    bool live = false;           // The live tree is under way.
+    SnapshotId snapshot{};  // Under way; 0: the first after done_upto.
+    bool live = false;      // The live tree is under way.
     u64 lba = 0;
-    Txg done_upto{};             // Snapshots of the volume up to here are done.
+    Txg done_upto{};  // Snapshots of the volume up to here are done.
   };
   ScrubStatus scrub_;
   ScrubPlace scrub_at_;
@@ -203,7 +206,7 @@ struct Engine::Commit {
   NodePtr catalog_root;
   std::vector<NodePtr> nodes_dropped;  // Of catalog and dead index.
   u64 charged = 0;
-  std::vector<DatasetId> changed;      // Volumes whose lane must hear of it.
+  std::vector<DatasetId> changed;  // Volumes whose lane must hear of it.
 };
 
 }  // namespace coppice::pool

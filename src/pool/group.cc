@@ -11,7 +11,7 @@ constexpr u64 kReserveBlocksMin = 1024;  // at least so much, but
 constexpr u64 kReserveShareMax = 4;      // never more than this share.
 constexpr i64 kNodeCostBlocks = 8;       // What one dirty block may cost in map nodes, at worst.
 constexpr i64 kGroupBytesMin = 256_KiB;
-constexpr u32 kPunchBlocksMin = 32;      // Smaller holes cost the file system more than they give.
+constexpr u32 kPunchBlocksMin = 32;  // Smaller holes cost the file system more than they give.
 constexpr size_t kPunchesAtOnce = 64;
 
 Task<> run_flip(IoLane& lane, Txg closing) { return lane.flip(closing); }
@@ -86,8 +86,8 @@ Task<> Engine::commit_group() {
   co_return {};
 }
 
-// Every lane flips before any acknowledges a write to the new group: so if one write was acknowledged before
-// another was made, they cannot land on the wrong sides.
+// Every lane flips before any acknowledges a write to the new group: so if one write was
+// acknowledged before another was made, they cannot land on the wrong sides.
 Task<> Engine::barrier(Txg closing) {
   rt::Scope flips;
   for (auto& lane : lanes_)
@@ -125,9 +125,9 @@ void Engine::account(Commit& commit) {
       state->live.logical_blocks -= volume.data_blocks_dropped;
       state->live.referenced_blocks += volume.data_blocks + volume.node_blocks;
       state->written_blocks += volume.data_blocks + volume.node_blocks;
-      const Txg death = mutant(Mutant::dead_index_off_by_one) ? Txg(raw(commit.txg) - 1) : commit.txg;
-      for (const Dropped& dropped : volume.dropped)
-        drop(commit, *state, dropped, death);
+      const Txg death =
+          mutant(Mutant::dead_index_off_by_one) ? Txg(raw(commit.txg) - 1) : commit.txg;
+      for (const Dropped& dropped : volume.dropped) drop(commit, *state, dropped, death);
     }
   }
 }
@@ -188,7 +188,8 @@ Task<> Engine::merge_catalog(Commit& commit) {
   co_return {};
 }
 
-// A lane whose flush or write failed may have left blocks of this group behind that our own, later flush says nothing of.
+// A lane whose flush or write failed may have left blocks of this group behind that our own, later
+// flush says nothing of.
 Task<> Engine::still_healthy() {
   if (shared_.failed) co_return fail(Errc::io, "commit a group while a lane's requests fail");
   co_return {};
@@ -238,8 +239,7 @@ Task<> Engine::tell_lanes(Commit& commit) {
   commit.changed.erase(std::unique(commit.changed.begin(), commit.changed.end()),
                        commit.changed.end());
   for (const DatasetId id : commit.changed)
-    if (!volume_state_missing(id))
-      updates[raw(id) % lanes_.size()].push_back(update_for(id));
+    if (!volume_state_missing(id)) updates[raw(id) % lanes_.size()].push_back(update_for(id));
   rt::Scope told;
   for (size_t i = 0; i < lanes_.size(); ++i)
     told.spawn(rt::call(sync_executor(), lanes_[i]->executor(),
@@ -260,8 +260,7 @@ void Engine::settle(Txg durable) {
   const u64 total = space_->total_blocks();
   const i64 free = static_cast<i64>(total - space_->used_blocks());
   const i64 reserve = static_cast<i64>(reserve_blocks(total));
-  shared_.available_blocks =
-      std::max(i64{0}, free - reserve - static_cast<i64>(unkept_blocks_));
+  shared_.available_blocks = std::max(i64{0}, free - reserve - static_cast<i64>(unkept_blocks_));
   // Near the end, groups must stay so small that the worst case of their map nodes fits.
   const i64 most = static_cast<i64>(options_.dirty_bytes_max);
   const i64 fits = std::max(kGroupBytesMin, free / kNodeCostBlocks * static_cast<i64>(kBlock));
@@ -276,7 +275,8 @@ Task<> Engine::punch(Run run) {
   co_return {};
 }
 
-// What volumes under a quota may still grow by, and what is set aside for those under a reservation.
+// What volumes under a quota may still grow by, and what is set aside for those under a
+// reservation.
 void Engine::refresh_limits() {
   if (!limits_changed_ && limits_.empty()) return;  // The usual case: nothing is limited.
   limits_changed_ = false;

@@ -1,7 +1,7 @@
 // What commits left to be done in the background: a bounded piece of it in every group.
 //
-// Theory. Each piece is part of a group: what it frees and how far it got become durable together. A job
-// that ends is erased from the catalog in the same group.
+// Theory. Each piece is part of a group: what it frees and how far it got become durable together.
+// A job that ends is erased from the catalog in the same group.
 #include <algorithm>
 
 #include "pool/engine.h"
@@ -104,12 +104,11 @@ Task<bool> Engine::free_tree(Commit& commit, FreeTree& work, u64& freed) {
 
 namespace {
 
-// Of one volume's snapshots, the youngest that can see a block that died in a given group. Deaths are asked for in
-// ascending order, so the answer only moves forward.
+// Of one volume's snapshots, the youngest that can see a block that died in a given group. Deaths
+// are asked for in ascending order, so the answer only moves forward.
 class Survivors {
  public:
-  Survivors(const Catalog& catalog, DatasetId dataset, Txg first_death)
-      : catalog_(catalog) {
+  Survivors(const Catalog& catalog, DatasetId dataset, Txg first_death) : catalog_(catalog) {
     const Txg before = Txg(raw(first_death) - 1);
     if (const Snapshot* last = catalog.snapshot(catalog.last_snapshot_upto(dataset, before)))
       last_ = last->createtxg;

@@ -8,8 +8,8 @@
 
 namespace coppice::pool {
 namespace {
-constexpr size_t kWritesAtOnce = 16;   // Runs on their way to the device.
-constexpr size_t kTurnBlocks = 128;    // Checksummed before others have a turn.
+constexpr size_t kWritesAtOnce = 16;  // Runs on their way to the device.
+constexpr size_t kTurnBlocks = 128;   // Checksummed before others have a turn.
 constexpr size_t kEvictAtOnce = 64;
 constexpr u32 kRunBlocksMax = static_cast<u32>(io::kPartsMax);
 static_assert(kRunBlocksMax <= kExtentBlocksMax);
@@ -35,8 +35,8 @@ PageRef IoLane::take_page() {
   }
 }
 
-// The lanes share one limit, so that a busy one may have nearly all of it: whoever adds a block while there are too
-// many lets two of its own go, down to its minimum.
+// The lanes share one limit, so that a busy one may have nearly all of it: whoever adds a block
+// while there are too many lets two of its own go, down to its minimum.
 void IoLane::keep(BlockAddr addr, Txg birth, PageRef page) {
   const i64 before = static_cast<i64>(cache_.blocks());
   if (shared_.cached_blocks.load(std::memory_order_relaxed) >= shared_.cached_blocks_max &&
@@ -196,7 +196,8 @@ Task<> IoLane::merge_volume(Volume& volume, Txg closing, VolumeReport& report) {
   report.data_blocks_dropped = edit.blocks_dropped;
   report.node_blocks = writer.blocks_written();
   report.dropped = std::move(edit.dropped);
-  for (const NodePtr& node : nodes_dropped) report.dropped.push_back({node.run(), node.birth, true});
+  for (const NodePtr& node : nodes_dropped)
+    report.dropped.push_back({node.run(), node.birth, true});
   report.superseded = overlay.take_superseded();
   report.charged_blocks = overlay.charged_blocks;
   volume.set_merged(report.root);
@@ -248,7 +249,8 @@ Task<> IoLane::stop() {
 
 Task<> IoLane::write_run(Run run, std::span<DirtyBlock* const> blocks) {
   CHECK(run.count == blocks.size() && run.count <= kRunBlocksMax);
-  std::vector<PageRef> pages;  // What is being written does not change: an overwrite takes a new page.
+  std::vector<PageRef>
+      pages;  // What is being written does not change: an overwrite takes a new page.
   std::vector<std::span<const std::byte>> parts;
   pages.reserve(blocks.size());
   for (DirtyBlock* block : blocks) {

@@ -118,7 +118,9 @@ Task<> IoLane::collect(std::vector<Volume*> volumes, std::vector<Collected>& col
 }
 
 Task<> IoLane::log_once() {
-  const auto unwritten = [](Volume* volume) { return volume->closing() && !volume->closing_written; };
+  const auto unwritten = [](Volume* volume) {
+    return volume->closing() && !volume->closing_written;
+  };
   while (!shared_.failed && std::any_of(log_waiting_.begin(), log_waiting_.end(), unwritten))
     co_await written_.wait();
   ++log_ticket_;
@@ -130,9 +132,10 @@ Task<> IoLane::log_once() {
   std::vector<LogSection> sections;
   for (Collected& each : collected) {
     std::vector<std::pair<u64, std::pair<BlockAddr, u32>>> blocks;
-    for (const Placed& placed : each.placed) blocks.push_back({placed.lba, {placed.addr, placed.crc}});
-    sections.push_back({each.volume, each.group, std::move(each.unlogged.zeroed),
-                        log_extents(std::move(blocks))});
+    for (const Placed& placed : each.placed)
+      blocks.push_back({placed.lba, {placed.addr, placed.crc}});
+    sections.push_back(
+        {each.volume, each.group, std::move(each.unlogged.zeroed), log_extents(std::move(blocks))});
   }
   const std::vector<std::byte> payload = encode_sections(sections);
   bool written = false;
@@ -188,7 +191,8 @@ Task<bool> IoLane::write_record(std::span<const std::byte> payload) {
   const auto inlined = spilled ? std::span<const std::byte>{} : payload;
   encode_log_header(header, inlined, bytes.span().first(kBlock));
   if (spilled) std::memcpy(bytes.data() + kBlock, payload.data(), payload.size());
-  // Now, in one step: the record's block belongs to the open group, and the next record has its place.
+  // Now, in one step: the record's block belongs to the open group, and the next record has its
+  // place.
   const BlockAddr at = log_next_.addr;
   space_.adopt_for_log(open_, {at, 1});
   log_next_ = {following.start, log_next_.sequence + 1};

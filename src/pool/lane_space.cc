@@ -4,7 +4,7 @@
 
 namespace coppice::pool {
 namespace {
-constexpr u64 kGrantMin = 64;              // 256 KiB.
+constexpr u64 kGrantMin = 64;  // 256 KiB.
 constexpr u64 kGrantMax = 64_MiB / kBlock;
 }  // namespace
 

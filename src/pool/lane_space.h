@@ -1,9 +1,9 @@
 // pool/lane_space.h — an I/O lane's supply of free blocks.
 //
-// Theory. The Space lives on the sync lane. Each I/O lane keeps a grant of it, so that FLUSH finds room
-// without asking another thread, and asks for more when it runs low. What a group took is reported with
-// the group: blocks to be used, and log blocks, which die with the group. What is left of a grant is free
-// for the next crash to forget: a grant is not on disk anywhere.
+// Theory. The Space lives on the sync lane. Each I/O lane keeps a grant of it, so that FLUSH finds
+// room without asking another thread, and asks for more when it runs low. What a group took is
+// reported with the group: blocks to be used, and log blocks, which die with the group. What is
+// left of a grant is free for the next crash to forget: a grant is not on disk anywhere.
 #pragma once
 
 #include <functional>
@@ -33,8 +33,8 @@ class LaneSpace final : public Allocator {
   struct Taken {
     std::vector<Run> used, log;
   };
-  Taken report(Txg txg);                 // What the group took; the lane forgets it.
-  std::vector<Run> surrender();          // The rest of the grant, when the pool closes.
+  Taken report(Txg txg);         // What the group took; the lane forgets it.
+  std::vector<Run> surrender();  // The rest of the grant, when the pool closes.
   Task<> drain() { return refills_.join(); }
 
  private:
@@ -43,7 +43,7 @@ class LaneSpace final : public Allocator {
   static void append(std::vector<Run>& runs, Run run);
 
   Grant grant_;
-  std::vector<Run> free_;   // Cut from the back.
+  std::vector<Run> free_;  // Cut from the back.
   u64 free_blocks_ = 0;
   u64 next_grant_;
   bool refilling_ = false;

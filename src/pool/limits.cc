@@ -26,9 +26,10 @@ class Finder {
   Finder(const CatalogView& catalog, std::map<DatasetId, Limits>& limits)
       : catalog_(catalog), limits_(limits) {}
 
-  struct Sum {       // Of a dataset and all below it.
+  struct Sum {  // Of a dataset and all below it.
     u64 used = 0;
-    u64 claimed = 0;  // Used, or reserved if that is more; what is reserved below counts towards it.
+    u64 claimed =
+        0;  // Used, or reserved if that is more; what is reserved below counts towards it.
   };
   // `volumes` gets the volumes at and below the dataset.
   Sum visit(DatasetId id, std::vector<DatasetId>& volumes) {

@@ -1,9 +1,10 @@
 // pool/log_record.h — the intent log's records: bytes to meaning and back.
 //
-// Theory. A record says, for some volumes, which blocks hold what was written since the last record. It is one
-// header block at an address that the record before it (or the uberblock) announced, plus, when the payload
-// does not fit, a run of payload blocks. A header is taken for the next record of its chain only if
-// its checksum, pool, lane and sequence number match; what an older use of the block left behind does not.
+// Theory. A record says, for some volumes, which blocks hold what was written since the last
+// record. It is one header block at an address that the record before it (or the uberblock)
+// announced, plus, when the payload does not fit, a run of payload blocks. A header is taken for
+// the next record of its chain only if its checksum, pool, lane and sequence number match; what an
+// older use of the block left behind does not.
 #pragma once
 
 #include <span>
@@ -15,7 +16,7 @@
 namespace coppice::pool {
 
 inline constexpr size_t kLogHeaderBytes = 96;
-inline constexpr u64 kLogPayloadMax = 4_MiB;     // More than this and the group is committed instead.
+inline constexpr u64 kLogPayloadMax = 4_MiB;  // More than this and the group is committed instead.
 inline constexpr u32 kLogExtentBlocksMax = kExtentBlocksMax;
 
 // Where a lane's next record is, or will be.
@@ -43,7 +44,7 @@ struct LogHeader {
   u32 lane = 0;
   u64 sequence = 0;
   BlockAddr next{};
-  BlockAddr payload{};   // 0: the payload follows the header in its block.
+  BlockAddr payload{};  // 0: the payload follows the header in its block.
   u32 payload_blocks = 0;
   u32 payload_bytes = 0;
   u32 payload_crc = 0;

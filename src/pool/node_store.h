@@ -1,9 +1,9 @@
 // pool/node_store.h — tree nodes in memory and on the way to the disk; one store a lane.
 //
-// Theory. A node on disk never changes: a new version goes to a new place. So a node in memory is found
-// by (addr, birth), needs no invalidation, and may be shared by every tree that names it. A node read
-// from disk is checked once, against its pointer (crc, birth, level, size) and in structure (offsets in
-// range, keys ascending), before anyone sees it; after that it is trusted.
+// Theory. A node on disk never changes: a new version goes to a new place. So a node in memory is
+// found by (addr, birth), needs no invalidation, and may be shared by every tree that names it. A
+// node read from disk is checked once, against its pointer (crc, birth, level, size) and in
+// structure (offsets in range, keys ascending), before anyone sees it; after that it is trusted.
 #pragma once
 
 #include <memory>
@@ -22,8 +22,9 @@ class NodeStore {
   NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes);
   ~NodeStore();
 
-  Ref<const Node> cached(const NodePtr& ptr);     // Null if it is not in memory.
-  Task<Ref<const Node>> load(NodePtr ptr);        // io, corrupt. Concurrent loads of one node share one read.
+  Ref<const Node> cached(const NodePtr& ptr);  // Null if it is not in memory.
+  Task<Ref<const Node>> load(
+      NodePtr ptr);  // io, corrupt. Concurrent loads of one node share one read.
   void insert(const NodePtr& ptr, Ref<const Node> node);
   void resize(u64 cache_bytes);
 
@@ -39,15 +40,16 @@ class NodeStore {
   std::unique_ptr<State> state_;
 };
 
-// Collects the nodes that merges make, packs them side by side into large writes, and puts them into
-// the store's cache. add() gives the pointer at once; the bytes are on the disk after finish(), which
-// must be awaited even when a merge failed. After an error the group is lost and nothing may be named.
+// Collects the nodes that merges make, packs them side by side into large writes, and puts them
+// into the store's cache. add() gives the pointer at once; the bytes are on the disk after
+// finish(), which must be awaited even when a merge failed. After an error the group is lost and
+// nothing may be named.
 class NodeWriter {
  public:
   NodeWriter(NodeStore& store, Allocator& allocator, Txg birth);
   ~NodeWriter();
-  // `bytes`: a whole node as encoded by pool/node.h but for the birth, which is stamped here. no_space,
-  // also when free space is so torn that no two blocks lie side by side.
+  // `bytes`: a whole node as encoded by pool/node.h but for the birth, which is stamped here.
+  // no_space, also when free space is so torn that no two blocks lie side by side.
   Task<NodePtr> add(u8 level, std::span<const std::byte> bytes);
   Task<> finish();
   u64 blocks_written() const;

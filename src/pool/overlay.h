@@ -1,11 +1,12 @@
 // pool/overlay.h — what one transaction group has changed of one volume, and not yet merged.
 //
-// Theory. A block of the volume in the overlay is dirty (its newest content is a page in memory, or on disk at
-// `addr`, or both) or zeroed; else the older overlay or the map has it. Dirty overrides zeroed. A dirty
-// block is written at most once for each content it had when FLUSH or the group's close came by: `addr` is 0
-// until space is assigned, and an overwrite after that gives the old address up (superseded) and starts
-// anew. `logged` says that a durable intent-log record points at it. unlogged() names each block and
-// zeroed range that changed since it was last collected, so a flush costs what changed since the last.
+// Theory. A block of the volume in the overlay is dirty (its newest content is a page in memory, or
+// on disk at `addr`, or both) or zeroed; else the older overlay or the map has it. Dirty overrides
+// zeroed. A dirty block is written at most once for each content it had when FLUSH or the group's
+// close came by: `addr` is 0 until space is assigned, and an overwrite after that gives the old
+// address up (superseded) and starts anew. `logged` says that a durable intent-log record points at
+// it. unlogged() names each block and zeroed range that changed since it was last collected, so a
+// flush costs what changed since the last.
 #pragma once
 
 #include <deque>
@@ -20,11 +21,11 @@ namespace coppice::pool {
 
 struct DirtyBlock {
   u64 lba = 0;
-  PageRef page;        // Null: read it from addr.
-  BlockAddr addr{};    // 0: not written to the device yet.
-  u32 crc = 0;         // Valid once addr is.
-  bool alive = true;   // false: it was zeroed away; the slot stays, unused.
-  bool listed = false; // In the list of unlogged blocks.
+  PageRef page;         // Null: read it from addr.
+  BlockAddr addr{};     // 0: not written to the device yet.
+  u32 crc = 0;          // Valid once addr is.
+  bool alive = true;    // false: it was zeroed away; the slot stays, unused.
+  bool listed = false;  // In the list of unlogged blocks.
   bool logged = false;
 };
 
@@ -39,10 +40,10 @@ class Overlay {
 
   bool empty() const { return live_blocks_ == 0 && zeroed_.empty(); }
   u64 live_blocks() const { return live_blocks_; }
-  u64 pages() const { return pages_; }               // Blocks whose content is in memory.
+  u64 pages() const { return pages_; }                 // Blocks whose content is in memory.
   std::deque<DirtyBlock>& slots() { return blocks_; }  // In no order; look at alive.
-  std::vector<DirtyBlock*> sorted();                 // Every live block, by lba.
-  std::vector<BlockRange> zeroed_ranges() const;     // Ascending, disjoint.
+  std::vector<DirtyBlock*> sorted();                   // Every live block, by lba.
+  std::vector<BlockRange> zeroed_ranges() const;       // Ascending, disjoint.
   const std::map<u64, u64>& zeroed_map() const { return zeroed_; }
 
   struct Unlogged {
@@ -63,8 +64,8 @@ class Overlay {
   u32* slot(u64 lba);
 
   std::deque<DirtyBlock> blocks_;
-  std::vector<u32> table_;          // Index into blocks_ + 1; 0: free. Power of two, at most half full.
-  std::map<u64, u64> zeroed_;       // begin -> end.
+  std::vector<u32> table_;     // Index into blocks_ + 1; 0: free. Power of two, at most half full.
+  std::map<u64, u64> zeroed_;  // begin -> end.
   u64 live_blocks_ = 0;
   u64 pages_ = 0;
   Unlogged unlogged_;

@@ -1,14 +1,16 @@
 // pool/pool.h — a pool of volumes: what the rest of the daemon sees of the engine.
 //
-// Theory. A pool lives on lanes: one sync lane, which owns the catalog, the space and the transaction groups,
-// and I/O lanes, each of which owns some volumes, an intent log and caches. A lane is an executor with its own
-// view of the device. Everything here is called on the sync lane; a Device runs on its volume's lane.
+// Theory. A pool lives on lanes: one sync lane, which owns the catalog, the space and the
+// transaction groups, and I/O lanes, each of which owns some volumes, an intent log and caches. A
+// lane is an executor with its own view of the device. Everything here is called on the sync lane;
+// a Device runs on its volume's lane.
 //
-// Written data is dirty in memory in the open group, on the volume's lane. A group closes by time, by dirty bytes or
-// on demand: a barrier makes every acknowledged write fall on one side of it. Each lane then writes its
-// volumes' dirty data, merges their maps and reports; the sync lane settles births and deaths, runs the tree
-// operations of accepted transactions, writes catalog, dead index and bitmaps, flushes, and commits all with one
-// uberblock. FLUSH in between is served by the lane's intent log. See ARCHITECTURE.md for the ways through.
+// Written data is dirty in memory in the open group, on the volume's lane. A group closes by time,
+// by dirty bytes or on demand: a barrier makes every acknowledged write fall on one side of it.
+// Each lane then writes its volumes' dirty data, merges their maps and reports; the sync lane
+// settles births and deaths, runs the tree operations of accepted transactions, writes catalog,
+// dead index and bitmaps, flushes, and commits all with one uberblock. FLUSH in between is served
+// by the lane's intent log. See ARCHITECTURE.md for the ways through.
 #pragma once
 
 #include <functional>
@@ -30,13 +32,14 @@ struct Lane {
 };
 
 struct Options {
-  std::string name;                // What the caller calls the pool; must match the stored name. Empty: any.
-  u64 cache_bytes = 256_MiB;       // Block caches of all lanes together.
-  u64 node_cache_bytes = 64_MiB;   // Tree nodes, per lane.
-  u64 dirty_bytes_max = 512_MiB;   // Of open and closing groups together: beyond it writers wait.
-  u64 group_ns = 5'000'000'000;    // A group with anything in it closes at this age.
-  u64 seed = 0;                    // For guids; the host draws it from the system.
-  std::function<void(std::string)> warn = {};  // One line for the daemon's log: a checksum error, a failed pool.
+  std::string name;  // What the caller calls the pool; must match the stored name. Empty: any.
+  u64 cache_bytes = 256_MiB;      // Block caches of all lanes together.
+  u64 node_cache_bytes = 64_MiB;  // Tree nodes, per lane.
+  u64 dirty_bytes_max = 512_MiB;  // Of open and closing groups together: beyond it writers wait.
+  u64 group_ns = 5'000'000'000;   // A group with anything in it closes at this age.
+  u64 seed = 0;                   // For guids; the host draws it from the system.
+  std::function<void(std::string)> warn =
+      {};  // One line for the daemon's log: a checksum error, a failed pool.
 };
 
 struct LatencyHistogram {  // Bucket i: requests of [2^i, 2^(i+1)) nanoseconds.
@@ -53,9 +56,9 @@ struct VolumeStats {
 };
 struct PoolStats {
   u64 device_blocks = 0, total_blocks = 0, used_blocks = 0, free_blocks = 0, dying_blocks = 0;
-  u64 metadata_blocks = 0;       // Used by catalog and dead index.
-  u64 freeing_blocks = 0;        // Left for background jobs to free.
-  u64 reserve_blocks = 0;        // Kept for administration: not for users' writes.
+  u64 metadata_blocks = 0;  // Used by catalog and dead index.
+  u64 freeing_blocks = 0;   // Left for background jobs to free.
+  u64 reserve_blocks = 0;   // Kept for administration: not for users' writes.
   u64 dirty_bytes = 0;
   u64 user_bytes_written = 0, device_bytes_written = 0, device_bytes_read = 0;
   u64 block_cache_hits = 0, block_cache_misses = 0, block_cache_bytes = 0;
@@ -63,16 +66,17 @@ struct PoolStats {
   u64 groups = 0, group_ns_last = 0, group_ns_max = 0, group_ns_total = 0;
   u64 log_records = 0, log_replayed = 0;
   u64 checksum_errors = 0, io_errors = 0;
-  Txg txg{};                     // The durable group.
+  Txg txg{};  // The durable group.
   u64 guid = 0;
   u32 format_version = 0;
-  std::string failed;            // Why the pool stopped taking changes; empty: it is healthy.
+  std::string failed;  // Why the pool stopped taking changes; empty: it is healthy.
 };
 struct ScrubStatus {
   enum class State : u8 { none, running, paused, finished } state = State::none;
   u64 examined_blocks = 0, to_examine_blocks = 0, errors = 0;
   u64 started_s = 0, ended_s = 0;
-  std::vector<std::string> damaged;  // "tank/vm@s: 4096 bytes at 1048576", at most kDamagedMax lines.
+  std::vector<std::string>
+      damaged;  // "tank/vm@s: 4096 bytes at 1048576", at most kDamagedMax lines.
 };
 inline constexpr size_t kDamagedMax = 100;
 
@@ -83,14 +87,15 @@ class Pool {
     u64 seed = 0;  // For guids.
     u64 now_s = 0;
   };
-  // Writes an empty pool over the device. busy-free check of the content is the caller's (`looks_used`).
+  // Writes an empty pool over the device. busy-free check of the content is the caller's
+  // (`looks_used`).
   static Task<> create(Lane sync, CreateOptions options);
   // Whether the device begins with a pool's label, and its name: for `pool create` to refuse.
   static Task<std::string> probe(Lane sync);
-  // lanes[0] is the sync lane; if there is no other, it is the I/O lane as well. Replays the intent log.
-  // Errors: invalid (no pool), unsupported (newer format or feature), corrupt, io.
+  // lanes[0] is the sync lane; if there is no other, it is the I/O lane as well. Replays the intent
+  // log. Errors: invalid (no pool), unsupported (newer format or feature), corrupt, io.
   static Task<std::unique_ptr<Pool>> open(std::vector<Lane> lanes, Options options);
-  virtual ~Pool() = default;  // After close().
+  virtual ~Pool() = default;   // After close().
   virtual Task<> close() = 0;  // busy while devices are held. Commits what is dirty.
 
   virtual const std::string& name() const = 0;
@@ -102,7 +107,8 @@ class Pool {
     std::unique_ptr<Transaction> transaction;
   };
   virtual Task<Session> begin() = 0;
-  // Accepts the transaction (its turn ends), and returns once it is durable. `history` goes with it.
+  // Accepts the transaction (its turn ends), and returns once it is durable. `history` goes with
+  // it.
   virtual Task<Txg> commit(Session session, HistoryRecord history) = 0;
   // A record for something that changed nothing (a failed program).
   virtual Task<> record(HistoryRecord history) = 0;
@@ -116,7 +122,8 @@ class Pool {
   };
   virtual Task<std::unique_ptr<Handle>> open_volume(DatasetId id, bool read_only) = 0;
   virtual Task<std::unique_ptr<Handle>> open_snapshot(SnapshotId id) = 0;
-  virtual bool in_use(DatasetId id) const = 0;  // Somebody holds a Handle of it, or of one of its snapshots.
+  virtual bool in_use(
+      DatasetId id) const = 0;  // Somebody holds a Handle of it, or of one of its snapshots.
   virtual bool in_use(SnapshotId id) const = 0;
 
   // --- Space questions that need the dead index.
@@ -128,8 +135,8 @@ class Pool {
   virtual Task<u64> written_since(DatasetId dataset, Txg since) = 0;
 
   // --- The whole pool.
-  virtual Task<> sync() = 0;        // Everything acknowledged so far is committed and durable.
-  virtual Task<> grow() = 0;        // Takes in what the device has grown by.
+  virtual Task<> sync() = 0;         // Everything acknowledged so far is committed and durable.
+  virtual Task<> grow() = 0;         // Takes in what the device has grown by.
   virtual Task<> scrub_start() = 0;  // busy: running. Continues a paused one.
   virtual void scrub_pause() = 0;
   virtual Task<> scrub_cancel() = 0;
@@ -137,8 +144,9 @@ class Pool {
   virtual Task<> wait_for_jobs() = 0;  // Until nothing is left to be freed.
   virtual Task<PoolStats> stats() = 0;
   virtual Task<VolumeStats> volume_stats(DatasetId id) = 0;
-  // Everything reachable is read and checked, and the reachable set compared with the used set and the accounts.
-  // For tests and `coppice pool check`: the pool must be idle. Each string is one contradiction.
+  // Everything reachable is read and checked, and the reachable set compared with the used set and
+  // the accounts. For tests and `coppice pool check`: the pool must be idle. Each string is one
+  // contradiction.
   virtual Task<std::vector<std::string>> check() = 0;
 };
 

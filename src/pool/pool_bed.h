@@ -1,4 +1,5 @@
-// pool/pool_bed.h — what tests of whole pools stand on: a pool on a simulated disk, administered without verbs.
+// pool/pool_bed.h — what tests of whole pools stand on: a pool on a simulated disk, administered
+// without verbs.
 #pragma once
 
 #include <gmock/gmock.h>

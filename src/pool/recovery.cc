@@ -1,11 +1,11 @@
 // Making a pool, and opening one: from the uberblock to a running engine, the intent log replayed.
 //
-// Theory. Everything the log points at is claimed from the Space before anything else can be handed out. A record
-// counts if its header, its payload and, for groups the uberblock does not hold yet, its data check out. A bad
-// record was never acknowledged, unless the next one is there: records follow one another only when
-// durable. Then it is the device that lost it, and the blocks are kept, to answer EIO rather than old data.
-// The first group after opening commits what was replayed; until then the log stays as it is, so that a crash
-// in between finds the same log again.
+// Theory. Everything the log points at is claimed from the Space before anything else can be handed
+// out. A record counts if its header, its payload and, for groups the uberblock does not hold yet,
+// its data check out. A bad record was never acknowledged, unless the next one is there: records
+// follow one another only when durable. Then it is the device that lost it, and the blocks are
+// kept, to answer EIO rather than old data. The first group after opening commits what was
+// replayed; until then the log stays as it is, so that a crash in between finds the same log again.
 #include <algorithm>
 
 #include "base/crc32c.h"
@@ -17,10 +17,11 @@
 namespace coppice::pool {
 namespace {
 
-constexpr u64 kSequenceShift = 24;       // Records of one run of the daemon stay far below 2^24 a group.
+constexpr u64 kSequenceShift = 24;  // Records of one run of the daemon stay far below 2^24 a group.
 constexpr u64 kRecordsMax = u64{1} << 32;  // Of one chain: a bound, not a size.
 
-// An earlier pool's uberblocks must not win over the new one's; its bitmaps and log bear another guid.
+// An earlier pool's uberblocks must not win over the new one's; its bitmaps and log bear another
+// guid.
 Task<> wipe_label(io::Disk& disk) {
   AlignedBuffer label(kLabelBlocks * kBlock);
   std::memset(label.data(), 0, label.size());
@@ -214,8 +215,7 @@ Task<> replay_on(IoLane& lane, VolumeUpdate update, const LogSection& section) {
 Task<> Engine::load() {
   const Txg txg = uberblock_.txg;
   Task<std::unique_ptr<Space>> mapping =
-      Space::load(disk(), uberblock_.device_blocks, txg, uberblock_.space_sum,
-                  uberblock_.guid);
+      Space::load(disk(), uberblock_.device_blocks, txg, uberblock_.space_sum, uberblock_.guid);
   space_ = co_await ok(std::move(mapping));
   catalog_ = std::make_unique<Catalog>();
   Task<> reading = load_catalog(nodes_, uberblock_.catalog, *catalog_);
@@ -261,9 +261,8 @@ Task<> Engine::start_lanes(std::vector<LogSection> sections, std::vector<Run> lo
                                               static_cast<Control&>(*this)));
   }
   for (auto& lane : lanes_) {
-    Task<> starting =
-        rt::call(sync_executor(), lane->executor(),
-                 lane->start_log(raw(open_) << kSequenceShift, open_));
+    Task<> starting = rt::call(sync_executor(), lane->executor(),
+                               lane->start_log(raw(open_) << kSequenceShift, open_));
     co_await ok(std::move(starting));
   }
   for (const Run& run : log_blocks) {

@@ -1,9 +1,10 @@
 // Reading and checking everything a pool holds, while it is in use.
 //
-// Theory. A scrub visits the live tree of every volume and every snapshot, in order of their ids, and of each
-// tree only what was born after the snapshot before it: so every block is read once. It goes in steps. During a
-// step the Space is held: what dies is not reused, so a tree that was current when the step began stays
-// readable to its end. Where the scrub has got to is kept in the catalog, and committed with the next group.
+// Theory. A scrub visits the live tree of every volume and every snapshot, in order of their ids,
+// and of each tree only what was born after the snapshot before it: so every block is read once. It
+// goes in steps. During a step the Space is held: what dies is not reused, so a tree that was
+// current when the step began stays readable to its end. Where the scrub has got to is kept in the
+// catalog, and committed with the next group.
 #include <algorithm>
 #include <charconv>
 
@@ -24,8 +25,13 @@ class ScrubWalk final : public Walk {
  public:
   ScrubWalk(NodeStore& nodes, Txg born_after, u64 from, std::string owner, bool is_map,
             ScrubStatus& status)
-      : nodes_(nodes), born_after_(born_after), from_(from), next_(from), owner_(std::move(owner)),
-        is_map_(is_map), status_(status) {}
+      : nodes_(nodes),
+        born_after_(born_after),
+        from_(from),
+        next_(from),
+        owner_(std::move(owner)),
+        is_map_(is_map),
+        status_(status) {}
   bool enter(const NodePtr& ptr) override { return ptr.birth > born_after_; }
   Task<> node(const NodePtr& ptr, const Node& node) override {
     status_.examined_blocks += ptr.blocks;
@@ -92,8 +98,8 @@ class ScrubWalk final : public Walk {
 
 namespace {
 
-// The next thing to scrub after (tree, lba): trees are numbered by the id of their dataset or snapshot; 0 is
-// the catalog and the dead index together.
+// The next thing to scrub after (tree, lba): trees are numbered by the id of their dataset or
+// snapshot; 0 is the catalog and the dead index together.
 std::vector<DatasetId> volumes_from(const Catalog& catalog) {
   std::vector<DatasetId> volumes, pending{catalog.root()};
   while (!pending.empty()) {
@@ -178,7 +184,8 @@ Task<bool> Engine::scrub_step() {
     if (id < scrub_at_.volume) continue;
     if (id > scrub_at_.volume) scrub_at_ = {true, id, SnapshotId{}, false, 0, Txg{}};
     const VolumeState& state = *catalog_->volume_state(id);
-    // The snapshot that is under way, or the first one after those done; after the last the live tree.
+    // The snapshot that is under way, or the first one after those done; after the last the live
+    // tree.
     SnapshotId snapshot = scrub_at_.snapshot;
     if (!scrub_at_.live && catalog_->snapshot(snapshot) == nullptr)
       snapshot = catalog_->first_snapshot_after(id, scrub_at_.done_upto);
@@ -199,7 +206,8 @@ Task<bool> Engine::scrub_step() {
     const std::string from = scrub_at_.lba == 0 ? std::string() : map_key(scrub_at_.lba);
     Task<> walking = walk(nodes_, root, from, walk_one);
     Result<> walked = co_await std::move(walking);
-    if (!walked && walked.error().code != Errc::cancelled) co_return std::unexpected(walked.error());
+    if (!walked && walked.error().code != Errc::cancelled)
+      co_return std::unexpected(walked.error());
     if (!walked) {
       scrub_at_.snapshot = snapshot;
       scrub_at_.live = raw(txg) == 0;
@@ -245,8 +253,8 @@ void Engine::load_scrub() {
   scrub_.errors = fields[3];
   scrub_.started_s = fields[4];
   scrub_.ended_s = fields[5];
-  scrub_at_ = {fields[6] != 0, DatasetId(fields[7]), SnapshotId(fields[8]), fields[9] != 0,
-               fields[10], Txg(fields[11])};
+  scrub_at_ = {fields[6] != 0, DatasetId(fields[7]), SnapshotId(fields[8]),
+               fields[9] != 0, fields[10],           Txg(fields[11])};
   for (const char* line = at; line < end;) {
     const char* stop = std::find(line, end, '\n');
     if (stop != line) scrub_.damaged.emplace_back(line, stop);

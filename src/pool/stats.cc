@@ -49,8 +49,7 @@ Task<PoolStats> Engine::stats() {
   stats.format_version = kFormatVersion;
   stats.failed = failure_;
   for (auto& lane : lanes_) {
-    Task<LaneFigures> asking =
-        rt::call(sync_executor(), lane->executor(), figures_of(*lane));
+    Task<LaneFigures> asking = rt::call(sync_executor(), lane->executor(), figures_of(*lane));
     const LaneFigures figures = co_await ok(std::move(asking));
     stats.block_cache_hits += figures.blocks.hits;
     stats.block_cache_misses += figures.blocks.misses;

@@ -1,5 +1,5 @@
-// What accepted transactions do to trees, when their group commits. Runs after the group's writes were
-// accounted, so every volume's state is as of the barrier.
+// What accepted transactions do to trees, when their group commits. Runs after the group's writes
+// were accounted, so every volume's state is as of the barrier.
 #include <algorithm>
 
 #include "pool/engine.h"
@@ -24,11 +24,12 @@ struct DeadSums {
 };
 
 Task<DeadSums> sum_dead(NodeStore& nodes, NodePtr root, std::vector<Slice> slices, Txg after,
-                               Txg upto, Txg first, Txg second) {
+                        Txg upto, Txg first, Txg second) {
   DeadSums sums;
   const std::function<void(const DeadEntry&)> add = [&](const DeadEntry& entry) {
-    (entry.birth <= first ? sums.early : entry.birth <= second ? sums.middle : sums.late) +=
-        entry.run.count;
+    (entry.birth <= first    ? sums.early
+     : entry.birth <= second ? sums.middle
+                             : sums.late) += entry.run.count;
   };
   Task<> scanning = for_each_dead(nodes, root, std::move(slices), after, upto, add);
   co_await ok(std::move(scanning));
@@ -105,8 +106,8 @@ Task<> Engine::run_tree_ops(Commit& commit, std::vector<TreeOp> ops) {
   co_return {};
 }
 
-// Snapshots of groups from `first` to `last` are gone, though others in between may have stayed: what only
-// they saw died between the first of them and the next that stayed after the last.
+// Snapshots of groups from `first` to `last` are gone, though others in between may have stayed:
+// what only they saw died between the first of them and the next that stayed after the last.
 Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   const Snapshot* next_kept = catalog_->snapshot(catalog_->first_snapshot_after(id, dropped.last));
   const bool committed = next_kept != nullptr && raw(next_kept->createtxg) != 0;
@@ -120,8 +121,8 @@ Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   u64 kept = state->inherited_blocks;
   if (last != nullptr) {
     const u64 seen = last->tree.referenced_blocks;
-    Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, youngest, kForever,
-                                      youngest, youngest);
+    Task<DeadSums> summing =
+        sum_dead(nodes_, commit.dead_root, state->dead, youngest, kForever, youngest, youngest);
     const DeadSums since = co_await ok(std::move(summing));
     kept = seen - since.early;
     state = catalog_->edit_volume_state(id);
@@ -132,22 +133,22 @@ Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   co_return {};
 }
 
-// The live tree becomes the snapshot's again. What was born since is freed in the background; what died since is
-// alive again, so its entries must go: the slice since then is cut off and handed to a job.
+// The live tree becomes the snapshot's again. What was born since is freed in the background; what
+// died since is alive again, so its entries must go: the slice since then is cut off and handed to
+// a job.
 Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
   VolumeState* state = catalog_->edit_volume_state(op.dataset);
   const Snapshot* snapshot = catalog_->snapshot_or_gone(op.snapshot);
   CHECK(state != nullptr && snapshot != nullptr);
   const Txg since = snapshot->createtxg;
-  Task<DeadSums> summing = sum_dead(nodes_, commit.dead_root, state->dead, since, kForever,
-                                    state->origin_txg, since);
+  Task<DeadSums> summing =
+      sum_dead(nodes_, commit.dead_root, state->dead, since, kForever, state->origin_txg, since);
   const DeadSums sums = co_await ok(std::move(summing));
   state = catalog_->edit_volume_state(op.dataset);
   snapshot = catalog_->snapshot_or_gone(op.snapshot);
   // The snapshot's tree lives again but for what of it died since; the rest of the live tree goes.
   const u64 revived = sums.early + sums.middle;
-  const u64 born_since =
-      state->live.referenced_blocks + revived - snapshot->tree.referenced_blocks;
+  const u64 born_since = state->live.referenced_blocks + revived - snapshot->tree.referenced_blocks;
   add_job(FreeTree{state->live.root, since, 0}, born_since);
   if (!mutant(Mutant::rollback_keeps_dead_entries)) {
     for (const Slice& slice : clip(state->dead, since, kForever))
@@ -167,21 +168,23 @@ Task<> Engine::roll_back(Commit& commit, const RollBack& op) {
   co_return {};
 }
 
-// The clone takes over its origin and all older snapshots; the old dataset becomes a clone of the origin. Which
-// account a shared block is on follows from its birth and death alone, so both are summed up anew.
+// The clone takes over its origin and all older snapshots; the old dataset becomes a clone of the
+// origin. Which account a shared block is on follows from its birth and death alone, so both are
+// summed up anew.
 Task<> Engine::promote(Commit& commit, const Promote& op) {
   const Snapshot* origin = catalog_->snapshot_or_gone(op.origin);
   VolumeState* clone = catalog_->edit_volume_state(op.clone);
   VolumeState* old = catalog_->edit_volume_state(op.old_origin_dataset);
   CHECK(origin != nullptr && clone != nullptr && old != nullptr);
-  const Txg at = origin->createtxg;        // The origin's group,
-  const Txg older = old->origin_txg;       // and the old dataset's own origin's, if it is a clone.
+  const Txg at = origin->createtxg;   // The origin's group,
+  const Txg older = old->origin_txg;  // and the old dataset's own origin's, if it is a clone.
   const u64 origin_blocks = origin->tree.referenced_blocks;
   Task<DeadSums> first = sum_dead(nodes_, commit.dead_root, old->dead, Txg{}, at, older, at);
   const DeadSums before = co_await ok(std::move(first));
   Task<DeadSums> second = sum_dead(nodes_, commit.dead_root, old->dead, at, kForever, older, at);
   const DeadSums since = co_await ok(std::move(second));
-  Task<DeadSums> third = sum_dead(nodes_, commit.dead_root, clone->dead, Txg{}, kForever, older, at);
+  Task<DeadSums> third =
+      sum_dead(nodes_, commit.dead_root, clone->dead, Txg{}, kForever, older, at);
   const DeadSums own = co_await ok(std::move(third));
 
   // From here on nothing is waited for.
@@ -203,7 +206,8 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   if (raw(clone->last_snapshot) == 0) clone->last_snapshot = at;
   const SnapshotId last = catalog_->last_snapshot(op.old_origin_dataset);
   const Snapshot* youngest = catalog_->snapshot(last);
-  // If it is younger than what is left, its drop is under way in this group and will see to the accounts.
+  // If it is younger than what is left, its drop is under way in this group and will see to the
+  // accounts.
   const bool none_left = youngest == nullptr || raw(youngest->createtxg) == 0;
   if (none_left && old->last_snapshot == at) old->last_snapshot = Txg{};
   // A prune under way on the old dataset goes on in both halves.
@@ -216,8 +220,9 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   co_return {};
 }
 
-// A volume that shrinks loses its end in the group that says so, not before: a crash could leave the old size. Groups
-// cannot tell what a snapshot of the same group sees from what came after it: see Engine::before_shrinking().
+// A volume that shrinks loses its end in the group that says so, not before: a crash could leave
+// the old size. Groups cannot tell what a snapshot of the same group sees from what came after it:
+// see Engine::before_shrinking().
 Task<> Engine::resize(Commit& commit, const ResizeVolume& op) {
   const VolumeState* before = catalog_->volume_state(op.dataset);
   if (before == nullptr) co_return {};  // Gone in the same transaction.
@@ -259,7 +264,8 @@ void Engine::drop_volume(const DropVolume& op) {
     add_job(DropDead{slice, state->origin_txg}, state->dead_blocks);
   std::vector<u64> moot;
   for (const auto& [id, job] : catalog_->jobs())
-    if (const auto* prune = std::get_if<PruneDead>(&job.work); prune && prune->dataset == op.dataset)
+    if (const auto* prune = std::get_if<PruneDead>(&job.work);
+        prune && prune->dataset == op.dataset)
       moot.push_back(id);
   for (const u64 id : moot) catalog_->erase_job(id);
   catalog_->erase_volume_state(op.dataset);

@@ -14,10 +14,11 @@ namespace coppice::pool {
 using blk::kBlock;  // Bytes in a block, the unit of allocation and of copy-on-write.
 static_assert(kBlock == io::kDiskBlock);
 
-enum class Txg : u64 {};         // Transaction group number; the first committed one is 1.
-enum class BlockAddr : u64 {};   // Block on the device: byte offset / kBlock. 0 is never allocated.
-enum class DatasetId : u64 {};   // 0 is none; never reused.
-enum class SnapshotId : u64 {};  // 0 is none; never reused; drawn from the same counter as DatasetId.
+enum class Txg : u64 {};        // Transaction group number; the first committed one is 1.
+enum class BlockAddr : u64 {};  // Block on the device: byte offset / kBlock. 0 is never allocated.
+enum class DatasetId : u64 {};  // 0 is none; never reused.
+enum class SnapshotId : u64 {
+};  // 0 is none; never reused; drawn from the same counter as DatasetId.
 
 constexpr u64 raw(Txg v) { return static_cast<u64>(v); }
 constexpr u64 raw(BlockAddr v) { return static_cast<u64>(v); }

@@ -69,9 +69,8 @@ Result<Uberblock> decode_uberblock(std::span<const std::byte> block) {
   uberblock.features.compatible = in.get<u64>();
   uberblock.features.read_only_compatible = in.get<u64>();
   uberblock.features.incompatible = in.get<u64>();
-  const u64 unknown =
-      (uberblock.features.incompatible & ~kKnownIncompatible) |
-      (uberblock.features.read_only_compatible & ~kKnownReadOnlyCompatible);
+  const u64 unknown = (uberblock.features.incompatible & ~kKnownIncompatible) |
+                      (uberblock.features.read_only_compatible & ~kKnownReadOnlyCompatible);
   if (unknown != 0)
     return fail(Errc::unsupported, "open the pool",
                 "it uses features this program does not know (bits " + std::to_string(unknown) +
@@ -118,8 +117,8 @@ Task<Uberblock> read_uberblock(io::Disk& disk) {
   Task<> reading = disk.read(0, label.span());
   co_await ok(std::move(reading));
   std::optional<Uberblock> best;
-  Error worst{Errc::invalid, "read the pool's label", 0,
-              "it is not a pool: no label of one was found", {}};
+  Error worst{
+      Errc::invalid, "read the pool's label", 0, "it is not a pool: no label of one was found", {}};
   for (u64 at = 0; at < kLabelBlocks; ++at) {
     Result<Uberblock> each = decode_uberblock(label.span().subspan(at * kBlock, kBlock));
     if (each) {
@@ -127,8 +126,11 @@ Task<Uberblock> read_uberblock(io::Disk& disk) {
     } else if (each.error().code == Errc::unsupported) {
       co_return std::unexpected(std::move(each).error());
     } else if (each.error().code == Errc::corrupt) {
-      worst = {Errc::corrupt, "read the pool's label", 0,
-               "every copy of its label is damaged; restore the pool from a backup", {}};
+      worst = {Errc::corrupt,
+               "read the pool's label",
+               0,
+               "every copy of its label is damaged; restore the pool from a backup",
+               {}};
     }
   }
   if (!best) co_return std::unexpected(worst);

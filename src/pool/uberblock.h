@@ -1,8 +1,9 @@
 // pool/uberblock.h — the one block that names a whole pool, and the label area it lives in.
 //
-// Theory. The first kLabelBlocks blocks of the device are the label: two rings of kUberblockSlots blocks. The group
-// `txg` writes its uberblock to slot txg % kUberblockSlots of both rings. Opening takes the valid one with the
-// highest txg; a torn write leaves the one before. Everything else is found from it.
+// Theory. The first kLabelBlocks blocks of the device are the label: two rings of kUberblockSlots
+// blocks. The group `txg` writes its uberblock to slot txg % kUberblockSlots of both rings. Opening
+// takes the valid one with the highest txg; a torn write leaves the one before. Everything else is
+// found from it.
 #pragma once
 
 #include <array>
@@ -20,8 +21,8 @@ inline constexpr u64 kSecondRingBlock = 128;
 inline constexpr size_t kLanesMax = 64;
 inline constexpr size_t kPoolNameMax = 255;
 
-// Feature sets of the format, as bits. A pool with an unknown bit in `incompatible` is not opened, with one in
-// `read_only_compatible` not opened for writing; others do no harm.
+// Feature sets of the format, as bits. A pool with an unknown bit in `incompatible` is not opened,
+// with one in `read_only_compatible` not opened for writing; others do no harm.
 struct Features {
   u64 compatible = 0, read_only_compatible = 0, incompatible = 0;
   friend bool operator==(const Features&, const Features&) = default;
@@ -43,7 +44,8 @@ struct Uberblock {
 };
 
 void encode(const Uberblock& uberblock, std::span<std::byte> block);
-// invalid: this is no uberblock. corrupt: it was one. unsupported: of a newer format; detail says which.
+// invalid: this is no uberblock. corrupt: it was one. unsupported: of a newer format; detail says
+// which.
 Result<Uberblock> decode_uberblock(std::span<const std::byte> block);
 
 Task<> write_uberblock(io::Disk& disk, const Uberblock& uberblock);  // Does not flush.

@@ -62,8 +62,7 @@ void Volume::finish() {
 }
 
 Task<std::vector<blk::Extent>> Volume::extents(u64 offset, u64 length, size_t count_max) {
-  if (Result<> fine = admit(offset, length, false); !fine)
-    co_return std::unexpected(fine.error());
+  if (Result<> fine = admit(offset, length, false); !fine) co_return std::unexpected(fine.error());
   constexpr u64 kLooksMax = 65536;
   std::vector<blk::Extent> found;
   if (length == 0 || count_max == 0) co_return found;

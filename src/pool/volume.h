@@ -1,11 +1,12 @@
 // pool/volume.h — one volume, or one snapshot, as a block device on its lane.
 //
-// Theory. Newest first, a block's content is in the open overlay, the closing overlay, or the map. Writes go
-// to the open overlay whole, in one step, after everything that had to be waited for: so a write lies in one
-// group. A write of part of a block needs the rest of it first; whoever changes that block meanwhile makes
-// the waiting write look again (Partial). Reads of the map may be overtaken by commits that free and reuse
-// what they look at; such a read fails its checksum, finds the map changed, and starts again.
-// A snapshot's view is a Volume that is frozen: it has overlays, but nothing is ever put into them.
+// Theory. Newest first, a block's content is in the open overlay, the closing overlay, or the map.
+// Writes go to the open overlay whole, in one step, after everything that had to be waited for: so
+// a write lies in one group. A write of part of a block needs the rest of it first; whoever changes
+// that block meanwhile makes the waiting write look again (Partial). Reads of the map may be
+// overtaken by commits that free and reuse what they look at; such a read fails its checksum, finds
+// the map changed, and starts again. A snapshot's view is a Volume that is frozen: it has overlays,
+// but nothing is ever put into them.
 #pragma once
 
 #include <list>
@@ -47,10 +48,10 @@ class Volume final : public blk::Device {
   Overlay& open() { return *open_; }
   Overlay* closing() { return closing_.get(); }
   bool dirty() const { return closing_ || !open_->empty(); }
-  void flip();                    // open -> closing.
+  void flip();  // open -> closing.
   void set_merged(NodePtr root) { merged_ = root; }
-  void finish();                  // The closing group is durable: merged becomes current.
-  bool closing_written = false;   // Every block of closing() has an address and is on the device.
+  void finish();                 // The closing group is durable: merged becomes current.
+  bool closing_written = false;  // Every block of closing() has an address and is on the device.
   u32 holders = 0;
   NodePtr root() const { return root_; }
   VolumeStats stats;
@@ -91,11 +92,11 @@ class Volume final : public blk::Device {
   bool read_only_;
   i64 quota_blocks_;
   i64 reserved_blocks_;
-  NodePtr root_;                  // The committed map.
-  NodePtr merged_;                // With the closing group merged in.
+  NodePtr root_;    // The committed map.
+  NodePtr merged_;  // With the closing group merged in.
   std::unique_ptr<Overlay> open_;
   std::unique_ptr<Overlay> closing_;
-  std::list<Partial*> waiting_;   // Partials whose rest is being read.
+  std::list<Partial*> waiting_;  // Partials whose rest is being read.
 };
 
 }  // namespace coppice::pool

@@ -107,7 +107,8 @@ class Sweep {
   }
 
  private:
-  // Makes old_ the first old extent (or rest of one) that ends after `lba`, if it is known to matter.
+  // Makes old_ the first old extent (or rest of one) that ends after `lba`, if it is known to
+  // matter.
   Task<> advance_to(u64 lba) {
     if (old_ && old_->end() > lba) co_return {};
     if (old_ && touched_) put(*old_);

@@ -1,9 +1,10 @@
 // pool/volume_map.h — a volume's map: which extent of the device holds which blocks of the volume.
 //
-// Theory. The map is a tree whose keys are the first logical block (lba) of an extent, big endian, and
-// whose values are extents: address, birth group, flags, and a checksum for every block. Extents never
-// overlap. plan_map_edit() turns what a group did to a volume (ranges zeroed, extents written) into tree
-// changes: old extents are cut where the new ones begin and end, and every block cut out is reported.
+// Theory. The map is a tree whose keys are the first logical block (lba) of an extent, big endian,
+// and whose values are extents: address, birth group, flags, and a checksum for every block.
+// Extents never overlap. plan_map_edit() turns what a group did to a volume (ranges zeroed, extents
+// written) into tree changes: old extents are cut where the new ones begin and end, and every block
+// cut out is reported.
 #pragma once
 
 #include <span>
@@ -66,14 +67,14 @@ struct BlockRange {
 // The changes to a map, owning their bytes.
 struct MapEdit {
   std::vector<Change> changes;
-  std::vector<Dropped> dropped;    // Data only.
+  std::vector<Dropped> dropped;  // Data only.
   u64 blocks_added = 0;
   u64 blocks_dropped = 0;
   std::vector<std::unique_ptr<std::string>> bytes;  // What the views in `changes` look into.
 };
 
-// `zeroed`: ascending, disjoint. `written`: ascending, disjoint, and overriding `zeroed`. Reads the old map through
-// `store`; gives others a turn now and then.
+// `zeroed`: ascending, disjoint. `written`: ascending, disjoint, and overriding `zeroed`. Reads the
+// old map through `store`; gives others a turn now and then.
 Task<> plan_map_edit(NodeStore& store, NodePtr root, std::span<const BlockRange> zeroed,
                      std::span<const MapExtent> written, MapEdit& edit);
 

@@ -9,8 +9,8 @@ namespace {
 constexpr int kTriesMax = 8;
 }  // namespace
 
-// Blocks side by side on the device, of one birth, and where their bytes go: all of `into`, which begins
-// `skip` bytes into the first block.
+// Blocks side by side on the device, of one birth, and where their bytes go: all of `into`, which
+// begins `skip` bytes into the first block.
 struct Volume::Miss {
   BlockAddr addr{};
   Txg birth{};
@@ -38,7 +38,8 @@ Task<> Volume::read_consistent(u64 offset, std::span<std::byte> into) {
   }
 }
 
-// Sets `stale` if what it looked at may have been changed by a commit since: the caller tries again.
+// Sets `stale` if what it looked at may have been changed by a commit since: the caller tries
+// again.
 Task<> Volume::read_once(u64 offset, std::span<std::byte> into, bool last_try, bool& stale) {
   const NodePtr root = root_;
   Cursor cursor(lane_.nodes(), root);

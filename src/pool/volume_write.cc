@@ -11,10 +11,10 @@ constexpr u64 kZeroStepBytes = 4_MiB;              // Of zeroes written as data.
 
 struct Volume::Partial {
   u64 lba = 0;
-  size_t skip = 0;     // Where in the block the new bytes go,
-  size_t length = 0;   // how many,
-  size_t from = 0;     // and where in the request they are.
-  PageRef page;        // The block's content, once read.
+  size_t skip = 0;       // Where in the block the new bytes go,
+  size_t length = 0;     // how many,
+  size_t from = 0;       // and where in the request they are.
+  PageRef page;          // The block's content, once read.
   bool touched = false;  // Someone changed the block since it was read.
 };
 
@@ -83,8 +83,11 @@ Task<> Volume::change(u64 offset, u64 length, const std::byte* from, blk::WriteO
   const BlockRange whole{divide_up(offset, kBlock), end / kBlock};
   std::list<Partial> partials;
   const auto part = [&](u64 begin, u64 stop) {
-    partials.push_back({.lba = begin / kBlock, .skip = begin % kBlock, .length = stop - begin,
-                        .from = begin - offset, .page = {}});
+    partials.push_back({.lba = begin / kBlock,
+                        .skip = begin % kBlock,
+                        .length = stop - begin,
+                        .from = begin - offset,
+                        .page = {}});
   };
   if (offset / kBlock == (end - 1) / kBlock && (offset % kBlock != 0 || end % kBlock != 0)) {
     part(offset, end);
@@ -128,8 +131,8 @@ Task<> Volume::change(u64 offset, u64 length, const std::byte* from, blk::WriteO
   co_return co_await std::move(acknowledging);
 }
 
-// Reserves space for `blocks` blocks, or says why there is none. When the pool seems full, what the last groups
-// freed may not be counted yet: one commit settles that.
+// Reserves space for `blocks` blocks, or says why there is none. When the pool seems full, what the
+// last groups freed may not be counted yet: one commit settles that.
 Task<> Volume::charge(u64 blocks) {
   Shared& shared = lane_.shared();
   const i64 want = static_cast<i64>(blocks);

@@ -1,4 +1,5 @@
-// fuzz/replay_main.cc — runs a fuzz target over files and folders of inputs, for compilers without libFuzzer.
+// fuzz/replay_main.cc — runs a fuzz target over files and folders of inputs, for compilers without
+// libFuzzer.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

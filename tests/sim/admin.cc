@@ -1,4 +1,5 @@
-// The workload's administration: snapshots, clones, promotions, rollbacks, destruction and the rest.
+// The workload's administration: snapshots, clones, promotions, rollbacks, destruction and the
+// rest.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,7 +11,7 @@ namespace {
 
 constexpr size_t kGroupsMax = 4;
 constexpr size_t kVolumesMax = 7;
-constexpr size_t kAdminMax = 3;      // Transactions in flight.
+constexpr size_t kAdminMax = 3;  // Transactions in flight.
 constexpr u64 kHugeVolumeMax = u64{1} << 62;
 
 // Verbs that need what they work on to be idle and closed.
@@ -72,14 +73,16 @@ AdminOp History::pick_destroy() {
   op.verb = Verb::destroy;
   const bool many = world_.snapshots.size() >= plan_.snapshots_max;
   if (!world_.snapshots.empty() && (many || prng_.chance(3, 4))) {
-    const u64 first = std::next(world_.snapshots.begin(),
-                                static_cast<i64>(prng_.below(world_.snapshots.size())))->first;
+    const u64 first =
+        std::next(world_.snapshots.begin(), static_cast<i64>(prng_.below(world_.snapshots.size())))
+            ->first;
     op.names = {world_.snapshot_path(first)};
     op.defer = prng_.chance(1, 4);
     op.recursive = prng_.chance(1, 8);
     if (!op.recursive && prng_.chance(1, 3)) {  // A set of them.
       for (const auto& [id, snapshot] : world_.snapshots) {
-        if (id != first && snapshot.dataset == world_.snapshots.at(first).dataset && prng_.chance(1, 2)) {
+        if (id != first && snapshot.dataset == world_.snapshots.at(first).dataset &&
+            prng_.chance(1, 2)) {
           op.names.push_back(world_.snapshot_path(id));
         }
       }
@@ -142,7 +145,9 @@ std::optional<AdminOp> History::pick_admin() {
       op.verb = prng_.chance(3, 4) ? Verb::set : Verb::inherit;
       op.names = {prng_.chance(1, 2) ? pick_group() : world_.path(pick_volume())};
       op.other = fmt::format("sim:p{}", prng_.below(3));
-      if (op.verb == Verb::set) op.value.assign(prng_.chance(1, 8) ? prng_.between(1, 8000) : prng_.between(1, 30), static_cast<char>('a' + prng_.below(26)));
+      if (op.verb == Verb::set)
+        op.value.assign(prng_.chance(1, 8) ? prng_.between(1, 8000) : prng_.between(1, 30),
+                        static_cast<char>('a' + prng_.below(26)));
       return op;
     case 13:
       if (lax) return {};
@@ -155,10 +160,12 @@ std::optional<AdminOp> History::pick_admin() {
   if (snapshot == 0) return pick_snapshot();
   op.names = {world_.snapshot_path(snapshot)};
   switch (prng_.below(10)) {
-    case 0: op.verb = prng_.chance(1, 2) ? Verb::hold : Verb::release;
+    case 0:
+      op.verb = prng_.chance(1, 2) ? Verb::hold : Verb::release;
       op.other = fmt::format("tag{}", prng_.below(2));
       return op;
-    case 1: op.verb = Verb::bookmark;
+    case 1:
+      op.verb = Verb::bookmark;
       op.other = world_.path(world_.snapshots.at(snapshot).dataset) + "#" + fresh_name("b");
       return op;
     case 2:
@@ -188,7 +195,8 @@ std::set<u64> History::touched(const AdminOp& op) const {
   const auto add = [&](std::string path) {
     path = path.substr(0, path.find_first_of("@#"));
     u64 id = world_.find_dataset(path);
-    if (id == 0 && path.rfind('/') != path.npos) id = world_.find_dataset(path.substr(0, path.rfind('/')));
+    if (id == 0 && path.rfind('/') != path.npos)
+      id = world_.find_dataset(path.substr(0, path.rfind('/')));
     if (id == 0) return;
     if (!op.recursive) result.insert(id);
     if (op.recursive) {
@@ -203,7 +211,8 @@ std::set<u64> History::touched(const AdminOp& op) const {
 Task<> History::quiesce() {
   auto joined = co_await scope_->join();
   (void)joined;
-  co_await rt::sleep_for(*sync_lane_, 2'000'000);  // Until lanes have let go of snapshots looked into.
+  co_await rt::sleep_for(*sync_lane_,
+                         2'000'000);  // Until lanes have let go of snapshots looked into.
   co_return {};
 }
 
@@ -212,18 +221,21 @@ Task<> History::start_admin() {
   std::set<u64> touches;
   bool quiet = false, alone = false;
   const u64 count = prng_.chance(1, 8) ? prng_.between(2, 4) : 1;
+  bool snapshots = false;
   for (u64 each = 0; each < count; ++each) {
     std::optional<AdminOp> op = pick_admin();
     if (!op || op->names.empty()) continue;
     touches.merge(touched(*op));
     quiet = quiet || needs_quiet(*op);
     alone = alone || needs_alone(*op);
+    snapshots = snapshots || op->verb == Verb::snapshot;
     ops.push_back(std::move(*op));
   }
   if (ops.empty()) co_return {};
-  const bool meets = alone_ || std::ranges::any_of(admin_, [&](const InFlight& other) {
-    return std::ranges::any_of(touches, [&](u64 id) { return other.touches.contains(id); });
-  });
+  const bool meets =
+      alone_ || std::ranges::any_of(admin_, [&](const InFlight& other) {
+        return std::ranges::any_of(touches, [&](u64 id) { return other.touches.contains(id); });
+      });
   if (quiet || alone || meets || admin_.size() >= kAdminMax) {
     auto calm = co_await quiesce();
     (void)calm;
@@ -243,6 +255,10 @@ Task<> History::start_admin() {
     auto done = co_await administrate(std::move(ops), std::move(touches));
     (void)done;
   } else {
+    if (snapshots && !alone && prng_.chance(1, 2)) {
+      auto started = co_await start_turns();
+      (void)started;
+    }
     alone_ = alone;
     scope_->spawn(administrate(std::move(ops), std::move(touches)));
   }
@@ -264,7 +280,8 @@ Task<> History::administrate(std::vector<AdminOp> ops, std::set<u64> touches) {
   AdminAnswer answer = result ? *result : AdminAnswer{.unknown = true, .why = "no answer"};
   if (!answer.done && !answer.unknown) {
     const auto space = co_await subject_->space();
-    answer.unknown = !space || space->failed;  // Its group may have got to the disk before the pool failed.
+    answer.unknown =
+        !space || space->failed;  // Its group may have got to the disk before the pool failed.
   }
   note(fmt::format("admin {} {}", id, answer.done ? "done" : "refused: " + answer.why));
   alone_ = false;
@@ -272,7 +289,8 @@ Task<> History::administrate(std::vector<AdminOp> ops, std::set<u64> touches) {
   if (answer.unknown) {  // It stays in the list: a crash may yet bring it to light.
     entry->unknown = true;
     life_failed_ = true;
-    if (!faulty_ && !damaged_) wrong(fmt::format("'{}' failed in the engine: {}", text, answer.why));
+    if (!faulty_ && !damaged_)
+      wrong(fmt::format("'{}' failed in the engine: {}", text, answer.why));
     co_return {};
   }
   admin_.erase(entry);
@@ -283,7 +301,8 @@ Task<> History::administrate(std::vector<AdminOp> ops, std::set<u64> touches) {
     if (refused.empty()) refused = trial.apply(op, asked, answered);
   }
   if (answer.done) {
-    if (!refused.empty()) wrong(fmt::format("'{}' was done, yet should be refused: {}", text, refused));
+    if (!refused.empty())
+      wrong(fmt::format("'{}' was done, yet should be refused: {}", text, refused));
     world_ = std::move(trial);
     for (auto& [dataset, each] : world_.datasets) {
       if (answer.committed) each.content.durable(asked, floor());
@@ -292,8 +311,10 @@ Task<> History::administrate(std::vector<AdminOp> ops, std::set<u64> touches) {
   }
   ++counts_.refused;
   // A full pool refuses much, but never to give space back.
-  const bool gives_back = std::ranges::all_of(ops, [](const AdminOp& op) { return op.verb == Verb::destroy; });
-  // What a snapshot sees is told by groups, so the engine does not shrink a volume in the one that takes it.
+  const bool gives_back =
+      std::ranges::all_of(ops, [](const AdminOp& op) { return op.verb == Verb::destroy; });
+  // What a snapshot sees is told by groups, so the engine does not shrink a volume in the one that
+  // takes it.
   const bool shrinks = text.find("snapshot") != text.npos && text.find("resize") != text.npos;
   const bool excused = (answer.error == Errc::no_space && !gives_back) || shrinks;
   if (refused.empty() && !excused && !faulty_ && !damaged_) {

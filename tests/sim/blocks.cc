@@ -21,7 +21,8 @@ Part part_of(u64 index, u64 offset, u64 length) {
   return {static_cast<u32>(from - start), static_cast<u32>(until - start)};
 }
 
-// Calls see(block index, first byte in it, bytes) for each block of a range; the first complaint ends it.
+// Calls see(block index, first byte in it, bytes) for each block of a range; the first complaint
+// ends it.
 template <class See>
 std::string each_block(u64 offset, std::span<const std::byte> bytes, See see) {
   while (!bytes.empty()) {
@@ -157,8 +158,8 @@ Blocks::Block& Blocks::block(u64 index) {
   if (!fresh) return block;
   block.versions.push_back({});
   for (const auto& [id, change] : in_flight_) {
-    const bool covers = change.offset < (index + 1) * kBlock &&
-                        index * kBlock < change.offset + change.length;
+    const bool covers =
+        change.offset < (index + 1) * kBlock && index * kBlock < change.offset + change.length;
     if (covers && change.writes == 0) add(block, index, change, change.begun);
   }
   return block;
@@ -233,9 +234,9 @@ void Blocks::end(u64 id, bool good, Stamp now) {
         version.includes.erase(id);
       }
       const bool twin = version.live() && std::ranges::any_of(kept, [&](const Version& other) {
-        return other.live() && other.content == version.content &&
-               other.includes == version.includes;
-      });
+                          return other.live() && other.content == version.content &&
+                                 other.includes == version.includes;
+                        });
       if (!twin && version.from < version.until) kept.push_back(std::move(version));
     }
     block.versions = std::move(kept);
@@ -281,7 +282,8 @@ std::string Blocks::see(u64 offset, std::span<const std::byte> bytes, Stamp sinc
       steady = steady && version.live() && version.from <= since;
       possible = possible || version.content.matches(index, begin, part);
     }
-    if (!possible) return wrong(block, index, begin, part, fmt::format("read since {}", since).c_str());
+    if (!possible)
+      return wrong(block, index, begin, part, fmt::format("read since {}", since).c_str());
     // Nothing changed while this was read: what a failed write left open is decided now.
     for (Version& version : block.versions) {
       if (steady && version.live() && !version.content.matches(index, begin, part)) {
@@ -345,7 +347,8 @@ Frozen Blocks::freeze(Stamp asked, Stamp answered) const {
     for (const Version& version : block.versions) {
       const Moments::Span span{std::max(version.from, asked), std::min(version.until, answered)};
       if (span.from >= span.until) continue;
-      const auto known = std::ranges::find(candidates, version.content, &Frozen::Candidate::content);
+      const auto known =
+          std::ranges::find(candidates, version.content, &Frozen::Candidate::content);
       if (known != candidates.end()) {
         known->spans.push_back(span);
         known->spans = merged(std::move(known->spans));

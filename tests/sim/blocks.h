@@ -1,14 +1,18 @@
 // blocks.h — the oracle of content: what each block of a volume may read as, now and after a crash.
 //
-// Theory. Time is a count of events (Stamp). A change (write, zero, discard) is in flight from begin() to end(). Of each
-// block the model keeps its versions: contents that were possible, from when until when. A version that is possible
-// now is live; it says which of the changes in flight it has in it. begin() adds the versions with the change in
-// every order with the others in flight; a good end() ends those without it; a failed one leaves both kinds.
+// Theory. Time is a count of events (Stamp). A change (write, zero, discard) is in flight from
+// begin() to end(). Of each block the model keeps its versions: contents that were possible, from
+// when until when. A version that is possible now is live; it says which of the changes in flight
+// it has in it. begin() adds the versions with the change in every order with the others in flight;
+// a good end() ends those without it; a failed one leaves both kinds.
 //   A read may see what was possible at some time between its begin and end.
-//   A crash may leave any version that was still possible when the last good flush was asked for, or later; a
+//   A crash may leave any version that was still possible when the last good flush was asked for,
+//   or later; a
 // FUA write rules out, once it was answered, the versions without it.
-//   A snapshot is the state at one moment between its asking and its answer: a Cut, shared by all blocks of all volumes
-// that were snapshotted together. Each block seen in it narrows the moments down; none left is a contradiction.
+//   A snapshot is the state at one moment between its asking and its answer: a Cut, shared by all
+//   blocks of all volumes
+// that were snapshotted together. Each block seen in it narrows the moments down; none left is a
+// contradiction.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +31,7 @@ using Stamp = u64;
 inline constexpr Stamp kForever = ~u64{0};
 
 struct Change {
-  u64 id = 0;          // Of this request: unique.
+  u64 id = 0;  // Of this request: unique.
   u64 offset = 0;
   u64 length = 0;
   WriteId writes = 0;  // 0: zeroes.
@@ -77,7 +81,8 @@ class Blocks {
 
   Blocks() = default;
   explicit Blocks(u64 size_bytes) : size_bytes_(size_bytes) {}
-  Blocks(const Frozen& origin, Stamp now);  // A clone, or what a rollback leaves. Settled ones only.
+  Blocks(const Frozen& origin,
+         Stamp now);  // A clone, or what a rollback leaves. Settled ones only.
 
   u64 size_bytes() const { return size_bytes_; }
   void resize(u64 size_bytes);
@@ -85,20 +90,24 @@ class Blocks {
   bool crowded(u64 offset, u64 length) const;
   void begin(const Change& change);
   void end(u64 id, bool good, Stamp now);
-  // What was answered before `since` survives every crash from now on. No read or snapshot in flight began before `floor`.
+  // What was answered before `since` survives every crash from now on. No read or snapshot in
+  // flight began before `floor`.
   void durable(Stamp since, Stamp floor);
   // A read of [offset, ...) that began at `since` and ends now. Empty, or what is wrong.
   std::string see(u64 offset, std::span<const std::byte> bytes, Stamp since, Stamp now);
   // Nothing is in flight any more; each block is one of those that may survive.
   void crash();
-  // After a crash: the block was seen as this, and stays it whatever crash comes. Empty, or what is wrong.
+  // After a crash: the block was seen as this, and stays it whatever crash comes. Empty, or what is
+  // wrong.
   std::string pin(u64 offset, std::span<const std::byte> bytes);
   bool may_be_zero(u64 offset, u64 length, Stamp since) const;
   bool idle() const { return in_flight_.empty(); }
 
   Frozen freeze(Stamp asked, Stamp answered) const;
   std::vector<std::pair<u64, u64>> ranges() const;
-  void forget_nothing() { keep_all_ = true; }  // For faults that may bring back anything ever written.
+  void forget_nothing() {
+    keep_all_ = true;
+  }  // For faults that may bring back anything ever written.
 
  private:
   struct Version {
@@ -106,7 +115,7 @@ class Blocks {
     Stamp from = 0;
     Stamp until = kForever;
     std::set<u64> includes{};  // Changes in flight when it came up that it has in it.
-    bool lost = false;       // No crash can leave it.
+    bool lost = false;         // No crash can leave it.
     bool live() const { return until == kForever; }
   };
   struct Block {

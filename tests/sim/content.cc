@@ -93,7 +93,7 @@ std::string describe_bytes(u64 block, u32 begin, std::span<const std::byte> byte
     if (id == last) continue;
     last = id;
     if (++changes > 6) return text + "...";
-    text += id == 0              ? fmt::format("from {}: zero ", begin + at)
+    text += id == 0               ? fmt::format("from {}: zero ", begin + at)
             : id < (u64{1} << 32) ? fmt::format("from {}: write {} ", begin + at, id)
                                   : fmt::format("from {}: {:#x} ", begin + at, word);
   }

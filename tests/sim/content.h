@@ -1,7 +1,8 @@
 // content.h — what a 4 KiB block holds, said in terms of the writes that made it.
 //
-// Every byte a history writes is a function of the write's number and the byte's place, so a block's content is a list of
-// "up to here by write N" pieces, and a wrong block can be told by whose bytes it has.
+// Every byte a history writes is a function of the write's number and the byte's place, so a
+// block's content is a list of "up to here by write N" pieces, and a wrong block can be told by
+// whose bytes it has.
 #pragma once
 
 #include <span>

@@ -27,7 +27,8 @@ class FakeDevice final : public blk::Device, public Opened {
         std::memcpy(&into[done], &found->second[at % kBlock], count);
       }
       const auto old = previous_.find(at / kBlock);
-      if (maker_.bug_ == FakeBug::old_reads && old != previous_.end() && maker_.prng_.chance(1, 4)) {
+      if (maker_.bug_ == FakeBug::old_reads && old != previous_.end() &&
+          maker_.prng_.chance(1, 4)) {
         std::memcpy(&into[done], &old->second[at % kBlock], count);
       }
       done += count;
@@ -103,8 +104,8 @@ class FakeDevice final : public blk::Device, public Opened {
   }
   Task<> finish(u64 offset, u64 length, blk::WriteOptions options) {
     if (options.fua && maker_.bug_ != FakeBug::fua_ignored) {
-      FakeMaker::copy_blocks(maker_.live_.content[id_], maker_.durable_.content[id_], offset / kBlock,
-                             (offset + length - 1) / kBlock);
+      FakeMaker::copy_blocks(maker_.live_.content[id_], maker_.durable_.content[id_],
+                             offset / kBlock, (offset + length - 1) / kBlock);
     }
     co_await pause();
     co_return {};
@@ -211,7 +212,8 @@ class FakeSubject final : public Subject {
 void FakeMaker::follow() {
   State& state = live_;
   std::erase_if(state.content, [&](const auto& entry) {
-    return !state.names.datasets.contains(entry.first) && !state.names.snapshots.contains(entry.first);
+    return !state.names.datasets.contains(entry.first) &&
+           !state.names.snapshots.contains(entry.first);
   });
   for (const auto& [id, snapshot] : state.names.snapshots) {
     if (!state.content.contains(id)) state.content[id] = state.content[snapshot.dataset];

@@ -1,4 +1,5 @@
-// fake_subject.h — a pool that is right by being simple, and can be wrong on purpose: what the oracle is tested on.
+// fake_subject.h — a pool that is right by being simple, and can be wrong on purpose: what the
+// oracle is tested on.
 #pragma once
 
 #include <array>
@@ -9,7 +10,7 @@ namespace coppice::simtest {
 
 enum class FakeBug : u8 {
   none,
-  flush_forgets_blocks,     // FLUSH answers, and some blocks are not durable.
+  flush_forgets_blocks,  // FLUSH answers, and some blocks are not durable.
   fua_ignored,
   write_tears_block,        // A write in flight at a crash leaves a mixture inside one block.
   neighbour_lost,           // A write of part of a block zeroes the rest.
@@ -19,7 +20,7 @@ enum class FakeBug : u8 {
   batch_half_done,          // A crash leaves half of a transaction.
   old_reads,                // A read returns what was there before the last write.
   rollback_partial,
-  resize_keeps_tail,        // What was cut off comes back when the volume grows again.
+  resize_keeps_tail,  // What was cut off comes back when the volume grows again.
 };
 inline constexpr u8 kFakeBugCount = 12;
 

@@ -105,7 +105,8 @@ History::End History::live() {
 
 void History::crash() {
   ++counts_.crashes;
-  // After a flush that failed, what the next process would read may not be what the disk has: no engine could tell.
+  // After a flush that failed, what the next process would read may not be what the disk has: no
+  // engine could tell.
   const bool kill = prng_.below(100) < plan_.kill && !flushes_fail_;
   note(kill ? "KILL" : "POWER LOSS");
   if (kill) {
@@ -168,7 +169,7 @@ Task<> History::run_life(std::vector<LaneView> lanes) {
   }
   const bool scripted = !plan_.script.empty();
   if (!scripted && (life_ + 1 < plan_.lives || prng_.chance(1, 2))) {
-    const u64 patience = prng_.chance(1, 6) ? 30 : prng_.chance(1, 2) ? 150 : 600;
+    const u64 patience = prng_.chance(1, 4) ? 30 : prng_.chance(1, 2) ? 150 : 600;
     crash_at_ = disk_requests_ + 1 + prng_.below(patience);
     if (prng_.below(100) < plan_.close) crash_at_ = kForever;
   }
@@ -177,7 +178,12 @@ Task<> History::run_life(std::vector<LaneView> lanes) {
                          .dirty_bytes_max = plan_.dirty_bytes_max,
                          .cache_bytes = plan_.cache_bytes,
                          .node_cache_bytes = plan_.node_cache_bytes};
+  if (scripted && life_ == 1 && plan_.recovery_crash_at != kForever) {
+    crash_at_ = disk_requests_ + plan_.recovery_crash_at;
+  }
+  const u64 requests_before = disk_requests_;
   auto opened = co_await maker_.open(lanes, options);
+  if (life_ == 1) recovery_requests_ = disk_requests_ - requests_before;
   if (!opened) {
     note("open: " + describe(opened.error()));
     if (!damaged_) wrong("opening the pool: " + describe(opened.error()));
@@ -236,7 +242,8 @@ void History::start_lying() {
   note("the disk begins to lie");
 }
 
-// The workload is over: the last checks of a healthy pool, then closing it, or leaving it to a crash.
+// The workload is over: the last checks of a healthy pool, then closing it, or leaving it to a
+// crash.
 Task<> History::end_life() {
   if (!violation_.empty()) co_return {};
   const bool healthy = !faulty_ && !damaged_ && !life_failed_;
@@ -273,7 +280,8 @@ Task<> History::close_all() {
 Task<> History::check(const char* when) {
   const auto found = co_await subject_->check();
   if (!found) {
-    if (!tolerates(found.error())) wrong(fmt::format("check {}: {}", when, describe(found.error())));
+    if (!tolerates(found.error()))
+      wrong(fmt::format("check {}: {}", when, describe(found.error())));
     co_return {};
   }
   note(fmt::format("check {}: {} contradictions", when, found->size()));
@@ -284,7 +292,8 @@ Task<> History::check(const char* when) {
   co_return {};
 }
 
-// Everything goes, in an order that dependencies allow; then the pool must be as empty as a new one.
+// Everything goes, in an order that dependencies allow; then the pool must be as empty as a new
+// one.
 Task<> History::destroy_everything() {
   auto released = co_await close_all();
   (void)released;
@@ -302,7 +311,8 @@ Task<> History::destroy_everything() {
     }
     if (op.verb == Verb::destroy) {
       for (const auto& [id, dataset] : world_.datasets) {
-        if (id == world_.root() || !dataset.snapshots.empty() || !world_.children(id).empty()) continue;
+        if (id == world_.root() || !dataset.snapshots.empty() || !world_.children(id).empty())
+          continue;
         op.names = {world_.path(id)};
       }
     }

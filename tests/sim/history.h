@@ -1,12 +1,15 @@
-// history.h — one simulated life story of a pool: work, crashes, recoveries, all decided by one seed.
+// history.h — one simulated life story of a pool: work, crashes, recoveries, all decided by one
+// seed.
 //
-// Theory. A history is a row of lives on one simulated disk. A life opens the pool, compares all it sees with the model
-// (World), works on it with requests running side by side on several lanes, and ends by closing, by kill -9 or by
-// power loss at a random request to the disk. What was in flight at a crash becomes a set of possible Worlds; the
-// next life finds out which one it is, and there must be one. Two classes of faults are kept apart: those that lose
-// nothing (crashes, failing requests), and those that may only be noticed (bit rot, misdirected and lost writes): under
-// these everything may fail, but nothing may be read that was not written.
-//   A crashed life's coroutines are left behind unfreed: a history is meant to run in a process of its own.
+// Theory. A history is a row of lives on one simulated disk. A life opens the pool, compares all it
+// sees with the model (World), works on it with requests running side by side on several lanes, and
+// ends by closing, by kill -9 or by power loss at a random request to the disk. What was in flight
+// at a crash becomes a set of possible Worlds; the next life finds out which one it is, and there
+// must be one. Two classes of faults are kept apart: those that lose nothing (crashes, failing
+// requests), and those that may only be noticed (bit rot, misdirected and lost writes): under these
+// everything may fail, but nothing may be read that was not written.
+//   A crashed life's coroutines are left behind unfreed: a history is meant to run in a process of
+//   its own.
 #pragma once
 
 #include <functional>
@@ -27,7 +30,8 @@
 namespace coppice::simtest {
 
 struct HistoryCounts {
-  u64 lives = 0, crashes = 0, reads = 0, writes = 0, flushes = 0, admin = 0, refused = 0, errors = 0, requests = 0;
+  u64 lives = 0, crashes = 0, reads = 0, writes = 0, flushes = 0, admin = 0, refused = 0,
+      errors = 0, requests = 0;
 };
 
 class History {
@@ -39,7 +43,8 @@ class History {
   // Empty, or the first contradiction.
   std::string run();
   const HistoryCounts& counts() const { return counts_; }
-  u64 script_requests() const { return script_requests_; }  // To the disk, by the whole script.
+  u64 script_requests() const { return script_requests_; }      // To the disk, by the whole script.
+  u64 recovery_requests() const { return recovery_requests_; }  // By opening after its crash.
 
  private:
   enum class End { closed, crashed };
@@ -74,7 +79,10 @@ class History {
   Task<> work(u64 steps);
   Task<> start_request();
   void start_change(u64 id, blk::Device& device);
-  Task<> change(u64 id, blk::Device& device, Change change, blk::WriteOptions options, bool discard);
+  Task<> change(u64 id, blk::Device& device, Change change, blk::WriteOptions options,
+                bool discard);
+  Task<> write_in_turns(std::vector<std::pair<u64, blk::Device*>> volumes, u64 count);
+  Task<> start_turns();
   Task<> read(u64 id, blk::Device& device, u64 offset, u64 length);
   Task<> read_extents(u64 id, blk::Device& device);
   Task<> flush(u64 id, blk::Device& device);
@@ -136,18 +144,20 @@ class History {
   std::multiset<Stamp> watching_;  // Since when the reads and snapshots in flight look.
   std::vector<InFlight> admin_;
   size_t requests_running_ = 0;
-  bool faulty_ = false;     // Requests to the disk may fail now.
+  bool faulty_ = false;  // Requests to the disk may fail now.
   bool flushes_fail_ = false;
-  bool damaged_ = false;    // The disk may have lied: everything may fail, for good.
+  bool damaged_ = false;      // The disk may have lied: everything may fail, for good.
   bool life_failed_ = false;  // The engine gave up in this life.
   bool closed_ = false;
-  bool alone_ = false;      // A transaction is in flight beside which no other may be started, nor a snapshot read.
-  u64 errors_ = 0;          // Tolerated ones, in this life.
+  bool alone_ = false;  // A transaction is in flight beside which no other may be started, nor a
+                        // snapshot read.
+  u64 errors_ = 0;      // Tolerated ones, in this life.
   u64 life_ = 0;
   u64 disk_requests_ = 0;
   u64 crash_at_ = kForever;
   u64 fresh_user_blocks_ = 0;
   u64 script_requests_ = 0;
+  u64 recovery_requests_ = 0;
 };
 
 }  // namespace coppice::simtest

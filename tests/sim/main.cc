@@ -1,9 +1,10 @@
 // coppice-sim: runs simulated histories of a pool, and reproduces one.
 //
 //   coppice-sim --seed N [-v]                     one history, every operation with -v
-//   coppice-sim --seed N --histories K            K of them from seed N on, each in a process of its own
-//   coppice-sim --script LETTERS [-v]             one script of the exhaustive mode (tests/sim/script.h) with all its crashes
-//   coppice-sim --scripts LENGTH [--stride S]     every S-th script of that length
+//   coppice-sim --seed N --histories K            K of them from seed N on, each in a process of
+//   its own coppice-sim --script LETTERS [-v]             one script of the exhaustive mode
+//   (tests/sim/script.h) with all its crashes coppice-sim --scripts LENGTH [--stride S]     every
+//   S-th script of that length
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -116,7 +117,8 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_flag("-v", settings.verbose, "Print every operation");
   CLI11_PARSE(app, argc, argv);
-  if (const char* wanted = std::getenv("COPPICE_SIM_HISTORIES"); wanted != nullptr && settings.histories > 1) {
+  if (const char* wanted = std::getenv("COPPICE_SIM_HISTORIES");
+      wanted != nullptr && settings.histories > 1) {
     settings.histories = std::strtoull(wanted, nullptr, 10);
   }
   const bool scripts = !settings.script.empty() || settings.script_length > 0;

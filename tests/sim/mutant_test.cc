@@ -1,4 +1,5 @@
-// Every deliberate bug of src/pool/mutant.h is found by the histories that the engine without it passes.
+// Every deliberate bug of src/pool/mutant.h is found by the histories that the engine without it
+// passes.
 #include <gtest/gtest.h>
 
 #include "pool/mutant.h"

@@ -42,8 +42,8 @@ TEST(Oracle, FindsEveryMistakeWithinSomeSeeds) {
 TEST(Oracle, AcceptsAPerfectPoolUnderEveryScriptOfTwo) {
   for (u64 index = 0; index < script_count(2); index += 5) {
     const std::string script = script_of(index, 2);
-    const Outcome outcome =
-        run_apart([&] { return run_script(script, [] { return std::make_unique<FakeMaker>(1); }, 1); });
+    const Outcome outcome = run_apart(
+        [&] { return run_script(script, [] { return std::make_unique<FakeMaker>(1); }, 1); });
     ASSERT_EQ(outcome.violation, "") << script;
   }
 }

@@ -30,7 +30,8 @@ const char* name_of(FaultClass faults) {
 
 std::string Plan::describe() const {
   return fmt::format(
-      "seed {}: {}, {} MiB, {} lanes, {} lives of {} steps, groups of {} us, {} KiB dirty, {} in flight",
+      "seed {}: {}, {} MiB, {} lanes, {} lives of {} steps, groups of {} us, {} KiB dirty, {} in "
+      "flight",
       seed, name_of(faults), media_bytes >> 20, lanes, lives, steps, group_ns / 1000,
       dirty_bytes_max >> 10, in_flight_max);
 }

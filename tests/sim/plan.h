@@ -11,7 +11,8 @@ enum class FaultClass : u8 {
   crashes,  // Power loss and kill -9. Nothing acknowledged as durable may be lost.
   failing,  // Also requests that fail with EIO and ENOSPC. Likewise.
   rotting,  // Bits flip at rest behind a committed pool. Nothing wrong may be read.
-  lying,    // Writes get lost or misdirected while it runs. Nothing may be read that was never written there.
+  lying,    // Writes get lost or misdirected while it runs. Nothing may be read that was never
+            // written there.
 };
 const char* name_of(FaultClass faults);
 
@@ -19,9 +20,9 @@ struct Plan {
   u64 seed = 0;
   FaultClass faults = FaultClass::crashes;
   u64 media_bytes = 0;
-  u64 lanes = 1;       // I/O lanes beside the sync lane; 0: that one does all.
+  u64 lanes = 1;  // I/O lanes beside the sync lane; 0: that one does all.
   u64 lives = 1;
-  u64 steps = 0;       // Operations a life.
+  u64 steps = 0;  // Operations a life.
   u64 group_ns = 0;
   u64 dirty_bytes_max = 0;
   u64 cache_bytes = 0;
@@ -37,8 +38,9 @@ struct Plan {
   u64 hot_blocks = 0;  // Most requests go to the first so many blocks.
   u64 snapshots_max = 0;
   bool destroy_all = false;
-  std::string script;                   // Not random, but these operations: see script.h.
-  u64 crash_at = ~u64{0};               // With a script: the disk request to crash at.
+  std::string script;               // Not random, but these operations: see script.h.
+  u64 crash_at = ~u64{0};           // With a script: the disk request to crash at,
+  u64 recovery_crash_at = ~u64{0};  // and that of the recovery, to crash at once more.
   std::string describe() const;
 };
 

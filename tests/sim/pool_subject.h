@@ -1,4 +1,5 @@
-// pool_subject.h — the real engine as a history's subject; administration goes through the verb table.
+// pool_subject.h — the real engine as a history's subject; administration goes through the verb
+// table.
 #pragma once
 
 #include "subject.h"

@@ -81,7 +81,8 @@ Task<std::string> History::compare_volume(World& world, u64 id) {
   blk::Device& device = (*opened)->device();
   std::string why;
   if (device.size_bytes() != content.size_bytes() && !damaged_) {
-    why = fmt::format("{} has {} bytes, expected {}", name, device.size_bytes(), content.size_bytes());
+    why = fmt::format("{} has {} bytes, expected {}", name, device.size_bytes(),
+                      content.size_bytes());
   }
   auto ranges = content.ranges();
   const u64 size_bytes = std::min(content.size_bytes(), device.size_bytes());

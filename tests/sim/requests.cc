@@ -1,6 +1,8 @@
 // The workload's reads, writes, flushes, and looks into snapshots.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "history.h"
 
 namespace coppice::simtest {
@@ -136,7 +138,7 @@ void History::failed(const char* what, const Error& error) {
 Task<> History::change(u64 id, blk::Device& device, Change change, blk::WriteOptions options,
                        bool discard) {
   ++requests_running_;
-  co_await rt::Hop(device.executor());
+  co_await rt::sleep_for(device.executor(), prng_.below(500));  // As a socket's completion arrives.
   Blocks& content = world_.datasets.at(id).content;
   const bool full = content.ranges().size() > kBlocksPerVolumeMax / 4;
   if (content.crowded(change.offset, change.length) || full) {
@@ -165,9 +167,49 @@ Task<> History::change(u64 id, blk::Device& device, Change change, blk::WriteOpt
   ++counts_.writes;
   world_.datasets.at(id).content.end(change.id, done.has_value(), tick());
   note(fmt::format("{} {} {}", what, change.id, done ? "done" : "failed"));
-  co_await rt::Hop(*sync_lane_);
+  co_await rt::sleep_for(*sync_lane_, 1);
   --requests_running_;
   if (!done) failed(what, done.error());
+  co_return {};
+}
+
+// A client that writes one small piece after another, now to this volume, now to that: what makes
+// one point in time of several volumes worth something.
+Task<> History::write_in_turns(std::vector<std::pair<u64, blk::Device*>> volumes, u64 count) {
+  ++requests_running_;
+  for (u64 each = 0; each < count && !life_failed_ && violation_.empty(); ++each) {
+    const auto& [id, device] = volumes[each % volumes.size()];
+    Change change;
+    change.offset = kBlock * prng_.below(std::min<u64>(device->size_bytes() / kBlock, 8));
+    change.length = kBlock;
+    change.id = ++ids_;
+    change.writes = change.id;
+    blk::WriteOptions options;
+    auto done = co_await this->change(id, *device, change, options, false);
+    (void)done;
+  }
+  --requests_running_;
+  co_return {};
+}
+
+// A few such clients, while snapshots are about to be taken.
+Task<> History::start_turns() {
+  std::vector<u64> ids;
+  for (const auto& [id, dataset] : world_.datasets) {
+    if (dataset.volume) ids.push_back(id);
+  }
+  if (ids.size() < 2) co_return {};
+  std::vector<std::pair<u64, blk::Device*>> volumes;
+  for (const u64 id : ids) {
+    auto opened = co_await device(id);
+    if (!opened) co_return {};
+    volumes.emplace_back(id, *opened);
+  }
+  for (u64 client = prng_.between(1, 3); client > 0; --client) {
+    std::rotate(volumes.begin(), volumes.begin() + 1, volumes.end());
+    scope_->spawn(write_in_turns(volumes, prng_.between(6, 40)));
+  }
+  co_await rt::sleep_for(*sync_lane_, prng_.below(30'000));
   co_return {};
 }
 
@@ -206,12 +248,17 @@ Task<> History::read_extents(u64 id, blk::Device& device) {
     const u64 end = offset + length;
     if (found->empty() || found->size() > count_max) wrong("extents: none, or too many");
     for (const blk::Extent& extent : *found) {
-      const bool sound = extent.offset == offset && extent.length > 0 && extent.length <= end - offset;
-      if (!sound) wrong(fmt::format("extents: {}+{} does not follow at {}", extent.offset, extent.length, offset));
+      const bool sound =
+          extent.offset == offset && extent.length > 0 && extent.length <= end - offset;
+      if (!sound)
+        wrong(fmt::format("extents: {}+{} does not follow at {}", extent.offset, extent.length,
+                          offset));
       if (!sound) break;
       const Blocks& content = world_.datasets.at(id).content;
-      if ((extent.hole || extent.zero) && !content.may_be_zero(extent.offset, extent.length, since)) {
-        wrong(fmt::format("extents of volume {}: {}+{} is no hole", id, extent.offset, extent.length));
+      if ((extent.hole || extent.zero) &&
+          !content.may_be_zero(extent.offset, extent.length, since)) {
+        wrong(fmt::format("extents of volume {}: {}+{} is no hole", id, extent.offset,
+                          extent.length));
       }
       offset += extent.length;
     }

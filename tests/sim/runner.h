@@ -1,5 +1,5 @@
-// runner.h — runs histories in processes of their own, so that a crash of the engine is an outcome like any other, and
-// what a simulated crash leaves behind in memory goes with the process.
+// runner.h — runs histories in processes of their own, so that a crash of the engine is an outcome
+// like any other, and what a simulated crash leaves behind in memory goes with the process.
 #pragma once
 
 #include <functional>

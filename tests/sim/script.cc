@@ -54,7 +54,8 @@ std::string script_of(u64 index, size_t length) {
 Outcome run_script(const std::string& script, const MakeSubject& make, u64 seed,
                    const History::Print& print) {
   Outcome outcome;
-  auto* whole = new History(plan_for(script, seed, kForever, false), *make().release(), print);  // Left behind, as its coroutines are.
+  auto* whole = new History(plan_for(script, seed, kForever, false), *make().release(),
+                            print);  // Left behind, as its coroutines are.
   outcome.violation = whole->run();
   add(outcome.counts, whole->counts());
   const u64 requests = whole->script_requests();
@@ -69,10 +70,26 @@ Outcome run_script(const std::string& script, const MakeSubject& make, u64 seed,
       break;
     }
   }
+  // Once more with a crash behind the last request, and another during the recovery from it.
+  const u64 recovery = whole->recovery_requests();
+  for (u64 at = 0; at <= recovery && outcome.violation.empty(); ++at) {
+    Plan plan = plan_for(script, seed + at, kForever, at % 2 == 1);
+    plan.recovery_crash_at = at;
+    plan.lives = 3;
+    auto* cut = new History(plan, *make().release(), print);
+    const std::string violation = cut->run();
+    add(outcome.counts, cut->counts());
+    if (!violation.empty()) {
+      outcome.violation =
+          fmt::format("script {} with a crash at request {} of {} of the recovery: {}", script, at,
+                      recovery, violation);
+    }
+  }
   return outcome;
 }
 
-Task<> History::write_now(const char* path, u64 offset, u64 length, bool zero, bool discard, bool fua) {
+Task<> History::write_now(const char* path, u64 offset, u64 length, bool zero, bool discard,
+                          bool fua) {
   const u64 id = world_.find_dataset(path);
   auto opened = co_await ok(device(id));
   Change change;

@@ -1,9 +1,11 @@
-// script.h — bounded exhaustive mode: every short workload of a small alphabet, cut off after every disk request.
+// script.h — bounded exhaustive mode: every short workload of a small alphabet, cut off after every
+// disk request.
 //
-// Theory. Most crash-consistency bugs need few operations and the right moment. A script is a word of letters, one
-// operation each, done one after the other on a pool that a fixed preamble has prepared: a volume with some flushed
-// blocks, a snapshot and a clone of it. The script is run once to count its disk requests, then once for each of them
-// with a crash there, by power loss and by kill -9; after each the recovery is compared as in any history.
+// Theory. Most crash-consistency bugs need few operations and the right moment. A script is a word
+// of letters, one operation each, done one after the other on a pool that a fixed preamble has
+// prepared: a volume with some flushed blocks, a snapshot and a clone of it. The script is run once
+// to count its disk requests, then once for each of them with a crash there, by power loss and by
+// kill -9; after each the recovery is compared as in any history.
 #pragma once
 
 #include <string>

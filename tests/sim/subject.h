@@ -1,4 +1,5 @@
-// subject.h — what a history drives: the real pool, or a perfect one in memory on which the oracle itself is tested.
+// subject.h — what a history drives: the real pool, or a perfect one in memory on which the oracle
+// itself is tested.
 #pragma once
 
 #include <map>
@@ -46,16 +47,18 @@ class Subject {
   virtual Task<> close() = 0;
   virtual Task<AdminAnswer> admin(std::vector<AdminOp> ops) = 0;  // All in one transaction.
   virtual std::map<std::string, std::string> list() = 0;          // As World::list().
-  virtual Task<std::unique_ptr<Opened>> open(std::string name) = 0;  // A volume, or a volume's snapshot.
+  virtual Task<std::unique_ptr<Opened>> open(
+      std::string name) = 0;  // A volume, or a volume's snapshot.
   virtual Task<> sync() = 0;
-  virtual Task<> scrub() = 0;                     // Starts one and waits until it has ended. An error: damage was found.
+  virtual Task<>
+  scrub() = 0;  // Starts one and waits until it has ended. An error: damage was found.
   virtual Task<> wait_for_jobs() = 0;
   virtual Task<std::vector<std::string>> check() = 0;
   struct Space {
-    u64 user_blocks = 0;   // Used by volumes and snapshots.
+    u64 user_blocks = 0;  // Used by volumes and snapshots.
     u64 free_blocks = 0;
     u64 total_blocks = 0;
-    bool failed = false;   // The engine stopped taking changes.
+    bool failed = false;  // The engine stopped taking changes.
   };
   virtual Task<Space> space() = 0;
 };
@@ -64,7 +67,8 @@ class SubjectMaker {
  public:
   virtual ~SubjectMaker() = default;
   virtual Task<> create(LaneView sync, std::string name, u64 seed) = 0;
-  virtual Task<std::unique_ptr<Subject>> open(std::vector<LaneView> lanes, SubjectOptions options) = 0;
+  virtual Task<std::unique_ptr<Subject>> open(std::vector<LaneView> lanes,
+                                              SubjectOptions options) = 0;
   virtual void crash() {}  // The engine in memory is gone.
 };
 

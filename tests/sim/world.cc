@@ -11,9 +11,11 @@ namespace {
 
 constexpr const char* kVerbNames[] = {
     "create group", "create volume", "snapshot", "clone", "promote", "rollback", "destroy",
-    "rename", "set", "inherit", "hold", "release", "resize", "bookmark"};
+    "rename",       "set",           "inherit",  "hold",  "release", "resize",   "bookmark"};
 
-std::string_view before(std::string_view path, char mark) { return path.substr(0, path.rfind(mark)); }
+std::string_view before(std::string_view path, char mark) {
+  return path.substr(0, path.rfind(mark));
+}
 std::string_view behind(std::string_view path, char mark) {
   const size_t at = path.rfind(mark);
   return at == path.npos ? std::string_view() : path.substr(at + 1);
@@ -101,7 +103,8 @@ std::map<std::string, std::string> World::list() const {
     for (const u64 snapshot : dataset.snapshots) text += " " + snapshots.at(snapshot).name;
     const std::string name = path(id);
     result[name] = text;
-    for (const auto& [bookmark, born] : dataset.bookmarks) result[name + "#" + bookmark] = "bookmark";
+    for (const auto& [bookmark, born] : dataset.bookmarks)
+      result[name + "#" + bookmark] = "bookmark";
   }
   for (const auto& [id, snapshot] : snapshots) {
     std::string text = fmt::format("snapshot {}", snapshot.size_bytes);
@@ -145,7 +148,8 @@ std::string World::place_for(std::string_view wanted, u64& parent, std::string& 
 
 std::string World::create(const AdminOp& op, bool volume) {
   Dataset fresh;
-  if (std::string why = place_for(op.names.at(0), fresh.parent, fresh.name); !why.empty()) return why;
+  if (std::string why = place_for(op.names.at(0), fresh.parent, fresh.name); !why.empty())
+    return why;
   if (volume && (op.size == 0 || op.size % kBlock != 0)) return "bad size";
   fresh.id = ++last_id_;
   fresh.volume = volume;

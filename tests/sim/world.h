@@ -1,7 +1,9 @@
-// world.h — the model of a whole pool: datasets, snapshots, holds and properties, and through Blocks what they hold.
+// world.h — the model of a whole pool: datasets, snapshots, holds and properties, and through
+// Blocks what they hold.
 //
-// It knows the rules of the administrative verbs from zfs(8) and DESIGN.md, not from the engine. A World is a value: what a
-// crash may have left is found by applying each subset of the operations in flight to a copy.
+// It knows the rules of the administrative verbs from zfs(8) and DESIGN.md, not from the engine. A
+// World is a value: what a crash may have left is found by applying each subset of the operations
+// in flight to a copy.
 #pragma once
 
 #include <map>
@@ -15,19 +17,32 @@
 namespace coppice::simtest {
 
 enum class Verb : u8 {
-  create_group, create_volume, snapshot, clone, promote, rollback, destroy, rename, set, inherit,
-  hold, release, resize, bookmark,
+  create_group,
+  create_volume,
+  snapshot,
+  clone,
+  promote,
+  rollback,
+  destroy,
+  rename,
+  set,
+  inherit,
+  hold,
+  release,
+  resize,
+  bookmark,
 };
 const char* name_of(Verb verb);
 
 struct AdminOp {
   Verb verb{};
   std::vector<std::string> names{};  // What it works on: datasets "tank/a", snapshots "tank/a@s".
-  std::string other{};             // clone, rename: the new name. set: the property. hold: the tag. bookmark: "a#b".
-  std::string value{};             // set: the value.
-  u64 size = 0;                    // create_volume, resize.
+  std::string
+      other{};  // clone, rename: the new name. set: the property. hold: the tag. bookmark: "a#b".
+  std::string value{};  // set: the value.
+  u64 size = 0;         // create_volume, resize.
   bool recursive = false;
-  bool defer = false;              // destroy of snapshots.
+  bool defer = false;  // destroy of snapshots.
   std::string describe() const;
 };
 
@@ -50,7 +65,7 @@ struct Dataset {
   bool volume = false;
   u64 origin = 0;  // Snapshot id.
   std::map<std::string, std::string> properties;
-  std::vector<u64> snapshots;  // Oldest first.
+  std::vector<u64> snapshots;              // Oldest first.
   std::map<std::string, Stamp> bookmarks;  // Name, and when its snapshot was asked for.
   Blocks content;
 };
@@ -59,7 +74,8 @@ class World {
  public:
   explicit World(std::string pool_name);
 
-  // Asked and answered at these moments. Empty, or why it must be refused; then nothing has changed.
+  // Asked and answered at these moments. Empty, or why it must be refused; then nothing has
+  // changed.
   std::string apply(const AdminOp& op, Stamp asked, Stamp answered);
   void crash();
 
@@ -76,7 +92,7 @@ class World {
   std::string path(u64 dataset) const;
   std::string snapshot_path(u64 snapshot) const;
   std::vector<u64> children(u64 dataset) const;
-  std::vector<u64> below(u64 dataset) const;       // The dataset and all its descendants, parents first.
+  std::vector<u64> below(u64 dataset) const;  // The dataset and all its descendants, parents first.
   std::vector<u64> clones(u64 snapshot) const;
   void forget_nothing();  // See Blocks.
 
