@@ -13,6 +13,10 @@ function(coppice_test)
   set(test ${COPPICE_TEST_PREFIX}${arg_NAME})
   add_test(NAME ${test} COMMAND ${arg_COMMAND})
   set_tests_properties(${test} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
+  if(COPPICE_SANITIZE)  # Their reports name lines without llvm's own symbolizer.
+    list(PREPEND arg_ENVIRONMENT ASAN_OPTIONS=allow_addr2line=1 TSAN_OPTIONS=allow_addr2line=1
+                 UBSAN_OPTIONS=print_stacktrace=1:allow_addr2line=1)
+  endif()
   if(arg_ENVIRONMENT)
     set_tests_properties(${test} PROPERTIES ENVIRONMENT "${arg_ENVIRONMENT}")
   endif()
