@@ -14,8 +14,9 @@ function(coppice_test)
   add_test(NAME ${test} COMMAND ${arg_COMMAND})
   set_tests_properties(${test} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT})
   if(COPPICE_SANITIZE)  # Their reports name lines without llvm's own symbolizer.
-    list(PREPEND arg_ENVIRONMENT ASAN_OPTIONS=allow_addr2line=1 TSAN_OPTIONS=allow_addr2line=1
-                 UBSAN_OPTIONS=print_stacktrace=1:allow_addr2line=1)
+    set(symbolizer external_symbolizer_path=/usr/bin/addr2line)
+    list(PREPEND arg_ENVIRONMENT ASAN_OPTIONS=${symbolizer} TSAN_OPTIONS=${symbolizer}
+                 UBSAN_OPTIONS=print_stacktrace=1:${symbolizer})
   endif()
   if(arg_ENVIRONMENT)
     set_tests_properties(${test} PROPERTIES ENVIRONMENT "${arg_ENVIRONMENT}")
