@@ -69,18 +69,13 @@ Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
   shared_.cached_blocks_max = static_cast<i64>(std::max<u64>(1, options_.cache_bytes / kBlock));
   shared_.dirty_bytes_max = static_cast<i64>(options_.dirty_bytes_max);
   shared_.group_bytes_max = static_cast<i64>(options_.dirty_bytes_max / kGroupOf * kGroupShare);
-  struct Want : rt::Job {
-    Engine* engine;
-  };
-  auto want = std::make_unique<Want>();
-  want->engine = this;
-  want->run = [](rt::Job& job) {
-    Engine& engine = *static_cast<Want&>(job).engine;
+  want_job_.engine = this;
+  want_job_.run = [](rt::Job& job) {
+    Engine& engine = *static_cast<WantJob&>(job).engine;
     engine.want_posted_ = false;
     engine.group_wanted_ = true;
     engine.wanted_.pulse();
   };
-  want_job_ = std::move(want);
 }
 
 Engine::~Engine() { CHECK(stopping_ || rt::Abandon::active()); }
@@ -97,7 +92,7 @@ Task<std::vector<Run>> Engine::grant(rt::Executor& home, u64 blocks) {
 
 void Engine::want_group() {
   if (want_posted_.exchange(true)) return;
-  sync_executor().post(*want_job_);
+  sync_executor().post(want_job_);
 }
 
 Task<> Engine::wait_for_group(rt::Executor& home) {
@@ -202,6 +197,11 @@ Task<> Engine::run_ticker() {
 }
 
 Task<> Engine::close() {
+  // Handles given back just now are still on their way here.
+  for (auto& lane : lanes_) {
+    co_await rt::Hop(lane->executor());
+    co_await rt::Hop(sync_executor());
+  }
   if (!users_.empty()) co_return fail(Errc::busy, "close the pool", "devices of it are in use");
   scrub_stop_ = true;
   Result<> result;

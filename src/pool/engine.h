@@ -161,7 +161,9 @@ class Engine final : public Pool, private Control {
   bool committing_ = false;
   bool group_wanted_ = false;
   std::atomic<bool> want_posted_{false};
-  std::unique_ptr<rt::Job> want_job_;
+  struct WantJob : rt::Job {
+    Engine* engine = nullptr;
+  } want_job_;
   u64 opened_ns_ = 0;  // When the open group was opened.
   rt::Mutex admin_;
   rt::Event thawed_;
