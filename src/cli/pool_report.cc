@@ -27,9 +27,7 @@ const char* name_of(schema::ScrubStatus::State state) {
 }
 
 u64 percent(u64 part, u64 whole) {
-  return whole == 0
-             ? 0
-             : static_cast<u64>(static_cast<double>(part) * 100 / static_cast<double>(whole));
+  return whole == 0 ? 0 : saturate(static_cast<double>(part) * 100 / static_cast<double>(whole));
 }
 
 nlohmann::ordered_json scrub_facts(schema::ScrubStatus::Reader scrub) {

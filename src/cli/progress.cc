@@ -47,9 +47,9 @@ std::string render_step(const std::string& title, const Step& step, size_t width
   if (step.elapsed_s > 0.5 && step.done_bytes > step.done_before_bytes) {
     const double speed =
         static_cast<double>(step.done_bytes - step.done_before_bytes) / step.elapsed_s;
-    tail += fmt::format("  {}/s", show_bytes(static_cast<u64>(speed)));
+    tail += fmt::format("  {}/s", show_bytes(saturate(speed)));
     const double left_s = static_cast<double>(total - step.done_bytes) / std::max(speed, 1.0);
-    tail += fmt::format("  {} left", show_duration(static_cast<u64>(left_s)));
+    tail += fmt::format("  {} left", show_duration(saturate(left_s)));
   }
   const size_t taken = title.size() + tail.size() + 6;
   const size_t room = width > taken ? width - taken : 0;

@@ -80,6 +80,12 @@ Result<u64> parse_size(std::string_view text) {
   return static_cast<u64>(bytes);
 }
 
+u64 saturate(double number) {
+  constexpr double kTooLarge = 18446744073709551616.0;  // 2^64
+  if (!(number > 0)) return 0;                          // NaN too.
+  return number < kTooLarge ? static_cast<u64>(number) : ~u64{0};
+}
+
 std::string show_bytes(u64 bytes) { return show_scaled(bytes, "B"); }
 std::string show_count(u64 count) { return show_scaled(count, ""); }
 

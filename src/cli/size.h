@@ -12,6 +12,9 @@ namespace coppice::cli {
 // error.
 Result<u64> parse_size(std::string_view text);
 
+// The whole part of a computed number; what no u64 can hold becomes the nearest that can.
+u64 saturate(double number);
+
 // At most five characters, as zfs(8) shows them: "0B", "512B", "1.50K", "15.2G", "150T".
 std::string show_bytes(u64 bytes);
 // The same for what is no size: "0", "999", "1.46K".

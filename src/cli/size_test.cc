@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace coppice::cli {
 namespace {
 
@@ -60,6 +62,15 @@ TEST(Size, ShowsAtMostFiveCharacters) {
   for (u64 value = 1; value != 0; value = value * 3 < value ? 0 : value * 3) {
     EXPECT_LE(show_bytes(value).size(), 5u) << value;
   }
+}
+
+TEST(Size, SaturatesWhatNoIntegerHolds) {
+  EXPECT_EQ(saturate(1.9), 1u);
+  EXPECT_EQ(saturate(-1), 0u);
+  EXPECT_EQ(saturate(1e30), ~u64{0});
+  EXPECT_EQ(saturate(static_cast<double>(~u64{0})), ~u64{0});
+  EXPECT_EQ(saturate(0.0 / std::numeric_limits<double>::infinity()), 0u);
+  EXPECT_EQ(saturate(std::numeric_limits<double>::quiet_NaN()), 0u);
 }
 
 TEST(Size, ShowsTimes) {

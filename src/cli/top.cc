@@ -85,7 +85,7 @@ Table table_of(const Sample& now, const Sample& before) {
               .rows = {}};
   const double seconds = std::max(now.at_s - before.at_s, 1e-3);
   const auto per_second = [&](u64 amount) {
-    return static_cast<u64>(static_cast<double>(amount) / seconds + 0.5);
+    return saturate(static_cast<double>(amount) / seconds + 0.5);
   };
   const auto mean = [](const Counters& counters) {
     return counters.operations == 0 ? Cell()
