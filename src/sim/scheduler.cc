@@ -1,5 +1,6 @@
 #include "sim/scheduler.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "rt/abandon.h"
@@ -22,21 +23,29 @@ Executor& Scheduler::make_executor() {
   return *executors_.back();
 }
 
-void Scheduler::enqueue(Executor& executor, rt::Job& job) {
+void Scheduler::enqueue(Executor& executor, rt::Job& job, bool first) {
   if (rt::Abandon::active()) return;  // A destructor's parting word: nobody is left to hear it.
   CHECK(job.run != nullptr);
   job.link = nullptr;
-  if (executor.first_ == nullptr) ready_.push_back(&executor);
+  if (executor.first_ == nullptr) {
+    ready_.push_back(&executor);
+  } else if (first) {
+    job.link = executor.first_;
+    executor.first_ = &job;
+    return;
+  }
   *executor.last_ = &job;
   executor.last_ = &job.link;
 }
 
 void Scheduler::fire_timers() {
-  while (!timers_.empty() && timers_.top().due_ns <= now_ns_) {
-    const Timer timer = timers_.top();
-    timers_.pop();
-    enqueue(*timer.executor, *timer.job);
-  }
+  if (timers_.empty() || timers_.top().due_ns > now_ns_) return;
+  std::vector<Timer> due;
+  for (; !timers_.empty() && timers_.top().due_ns <= now_ns_; timers_.pop())
+    due.push_back(timers_.top());
+  const bool overtake = prng_.chance(1, 2);
+  if (overtake) std::ranges::reverse(due);  // The earliest comes first, even so.
+  for (const Timer& timer : due) enqueue(*timer.executor, *timer.job, overtake);
 }
 
 bool Scheduler::step() {

@@ -3,9 +3,10 @@
 //
 // Theory. Each Executor is a queue in order of posting. step() picks one that is ready, at random,
 // and runs one job of it; so what separate threads could do to each other happens here between any
-// two jobs, and the same seed does it again. Time passes by kStepNs a job, and leaps to the next
-// timer when nobody is ready. Power is cut between two steps: abandon() forgets all jobs and
-// timers, after which the caller drops its coroutines and objects under an rt::Abandon. The
+// two jobs, and the same seed does it again. Timers that fire may overtake what was posted, as a
+// request's completion overtakes a reactor's mailbox. Time passes by kStepNs a job, and leaps to
+// the next timer when nobody is ready. Power is cut between two steps: abandon() forgets all jobs
+// and timers, after which the caller drops its coroutines and objects under an rt::Abandon. The
 // executors may then be used again.
 #pragma once
 
@@ -91,7 +92,7 @@ class Scheduler {
     }
   };
   void must_step(u64 count);
-  void enqueue(Executor& executor, rt::Job& job);
+  void enqueue(Executor& executor, rt::Job& job, bool first = false);
   void fire_timers();
 
   Prng prng_;
