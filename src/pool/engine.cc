@@ -243,6 +243,7 @@ Task<Txg> Engine::commit(Session session, HistoryRecord history) {
   co_await ok(std::move(preparing));
   while (frozen_ && !shared_.failed) co_await thawed_.wait();
   if (shared_.failed) co_return std::unexpected(failed_with_);
+  co_await ok(none_taken_up(*session.transaction));
   const Txg group = open_;
   history.txg = group;
   catalog_->accept(std::move(session.transaction));
@@ -263,6 +264,18 @@ Task<> Engine::record(HistoryRecord history) {
   catalog_->add_history(std::move(history));
   shared_.open_changed = true;
   co_return {};
+}
+
+// Whoever looked found the volumes that are to go, or to go back, unused. One may have been opened since.
+Result<> Engine::none_taken_up(const Transaction& transaction) const {
+  for (const TreeOp& op : transaction.tree_ops()) {
+    DatasetId id{};
+    if (const auto* drop = std::get_if<DropVolume>(&op)) id = drop->dataset;
+    if (const auto* back = std::get_if<RollBack>(&op)) id = back->dataset;
+    if (raw(id) != 0 && users_.contains(raw(id)))
+      return fail(Errc::busy, "commit", "a volume it destroys or rolls back has been opened since");
+  }
+  return {};
 }
 
 // A snapshot and the shrinking of its volume never share a group: by birth and death, which are

@@ -95,6 +95,7 @@ class Engine final : public Pool, private Control {
   Task<> run_ticker();
   void stop_taking_changes(Error error);
 
+  Result<> none_taken_up(const Transaction& transaction) const;
   Task<> before_shrinking(const Transaction& transaction);
 
   Task<> start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks);

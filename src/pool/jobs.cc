@@ -142,7 +142,8 @@ Task<bool> Engine::prune_dead(Commit& commit, PruneDead& work, u64& freed) {
     const std::string low = dead_key(slice.segment, next(slice.after), Txg{}, BlockAddr{});
     const std::string high = dead_key(slice.segment, slice.upto, Txg(~u64{0}), BlockAddr(~u64{0}));
     if (!resumed && !(work.cursor >= low && work.cursor <= high)) continue;
-    Task<> beginning = scan.begin(resumed ? std::string() : work.cursor);
+    const std::string from = resumed ? std::string() : work.cursor;
+    Task<> beginning = scan.begin(from);
     co_await ok(std::move(beginning));
     resumed = true;
     Survivors survivors(*catalog_, work.dataset, next(slice.after));

@@ -239,7 +239,8 @@ Task<u64> Volume::chunk_end(BlockRange range) {
   if (range.end - range.begin <= kZeroAtOnceBlocks) co_return range.end;
   Cursor cursor(lane_.nodes(), root_);
   const NodePtr root = root_;
-  Task<> seeking = cursor.seek_floor(map_key(range.begin));
+  const std::string first = map_key(range.begin);  // The task looks at it once it has started.
+  Task<> seeking = cursor.seek_floor(first);
   Result<> moved = co_await std::move(seeking);
   u64 extents = 0;
   while (moved && !cursor.at_end() && root_ == root) {

@@ -91,6 +91,7 @@ Outcome run_script(const std::string& script, const MakeSubject& make, u64 seed,
 Task<> History::write_now(const char* path, u64 offset, u64 length, bool zero, bool discard,
                           bool fua) {
   const u64 id = world_.find_dataset(path);
+  if (id == 0) co_return {};  // An earlier letter destroyed it.
   auto opened = co_await ok(device(id));
   Change change;
   change.id = ++ids_;
