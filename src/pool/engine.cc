@@ -266,7 +266,8 @@ Task<> Engine::record(HistoryRecord history) {
   co_return {};
 }
 
-// Whoever looked found the volumes that are to go, or to go back, unused. One may have been opened since.
+// Whoever looked found the volumes that are to go, or to go back, unused. One may have been opened
+// since.
 Result<> Engine::none_taken_up(const Transaction& transaction) const {
   for (const TreeOp& op : transaction.tree_ops()) {
     DatasetId id{};

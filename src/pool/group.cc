@@ -13,6 +13,7 @@ constexpr i64 kNodeCostBlocks = 8;       // What one dirty block may cost in map
 constexpr i64 kGroupBytesMin = 256_KiB;
 constexpr u32 kPunchBlocksMin = 32;  // Smaller holes cost the file system more than they give.
 constexpr size_t kPunchesAtOnce = 64;
+constexpr u64 kMutantDelayNs = 2'000'000;  // Between lanes that do not wait for each other.
 
 Task<> run_flip(IoLane& lane, Txg closing) { return lane.flip(closing); }
 Task<> run_release(IoLane& lane) {
@@ -56,6 +57,13 @@ Task<> Engine::commit_group() {
   Task<> gathering = gather(commit);
   co_await ok(std::move(gathering));
   account(commit);
+  if (mutant(Mutant::free_one_group_early)) {
+    for (const Run& run : space_->settle(commit.txg)) {
+      if (!space_->claim(run)) continue;
+      sync_space_.adopt(commit.txg, run);  // So that this very commit writes over it.
+      sync_space_.untake(run, commit.txg);
+    }
+  }
   Task<> merging = merge_dead(commit);  // Tree operations look at what died in this group, too.
   co_await ok(std::move(merging));
   Task<> operating = run_tree_ops(commit, std::move(ops));
@@ -89,6 +97,16 @@ Task<> Engine::commit_group() {
 // Every lane flips before any acknowledges a write to the new group: so if one write was
 // acknowledged before another was made, they cannot land on the wrong sides.
 Task<> Engine::barrier(Txg closing) {
+  if (mutant(Mutant::ack_before_barrier)) {
+    for (auto& lane : lanes_) {
+      Task<> flipping = rt::call(sync_executor(), lane->executor(), run_flip(*lane, closing));
+      co_await ok(std::move(flipping));
+      Task<> releasing = rt::call(sync_executor(), lane->executor(), run_release(*lane));
+      co_await ok(std::move(releasing));
+      co_await rt::sleep_for(sync_executor(), kMutantDelayNs);
+    }
+    co_return {};
+  }
   rt::Scope flips;
   for (auto& lane : lanes_)
     flips.spawn(rt::call(sync_executor(), lane->executor(), run_flip(*lane, closing)));
@@ -214,7 +232,6 @@ Task<> Engine::write_roots(Commit& commit) {
   uberblock.metadata_blocks = metadata_blocks_;
   uberblock.logs.fill({});
   for (size_t i = 0; i < lanes_.size(); ++i) uberblock.logs[i] = commit.reports[i].log;
-  if (mutant(Mutant::free_one_group_early)) space_->settle(commit.txg);
   if (!mutant(Mutant::skip_flush_before_uberblock)) {
     Task<> flushing = disk().flush();
     co_await ok(std::move(flushing));

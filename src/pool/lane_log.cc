@@ -194,7 +194,12 @@ Task<bool> IoLane::write_record(std::span<const std::byte> payload) {
   // Now, in one step: the record's block belongs to the open group, and the next record has its
   // place.
   const BlockAddr at = log_next_.addr;
-  space_.adopt_for_log(open_, {at, 1});
+  if (mutant(Mutant::log_reuses_live_block)) {
+    space_.adopt(open_, {at, 1});
+    space_.untake({at, 1}, open_);
+  } else {
+    space_.adopt_for_log(open_, {at, 1});
+  }
   log_next_ = {following.start, log_next_.sequence + 1};
   if (spilled) {
     const std::span<const std::byte> body = bytes.span().subspan(kBlock);

@@ -266,11 +266,7 @@ Task<> Engine::start_lanes(std::vector<LogSection> sections, std::vector<Run> lo
     co_await ok(std::move(starting));
   }
   for (const Run& run : log_blocks) {
-    if (mutant(Mutant::log_reuses_live_block)) {
-      space_->untake(run);
-    } else {
-      space_->kill_granted(open_, run);
-    }
+    space_->kill_granted(open_, run);
   }
   for (const LogSection& section : sections) {
     if (volume_state_missing(section.volume))

@@ -274,7 +274,7 @@ Task<> Volume::zero_blocks(BlockRange range) {
 }
 
 Task<> Volume::acknowledge(bool fua) {
-  while (lane_.flipping() && !mutant(Mutant::ack_before_barrier)) co_await lane_.released().wait();
+  while (lane_.flipping()) co_await lane_.released().wait();
   if (!fua) co_return {};
   Task<> flushing = lane_.flush(*this);
   co_return co_await std::move(flushing);
