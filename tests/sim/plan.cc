@@ -45,7 +45,7 @@ Plan plan_of(u64 seed, u64 steps) {
                 : dice < 84 ? FaultClass::failing
                 : dice < 92 ? FaultClass::rotting
                             : FaultClass::lying;
-  const bool tiny = prng.chance(1, 8);
+  const bool tiny = prng.chance(1, 6);  // It fills up.
   plan.media_bytes = (tiny ? prng.between(16, 20) : prng.between(20, 256)) << 20;
   plan.lanes = prng.chance(1, 10) ? 0 : prng.between(1, 3);
   plan.lives = prng.between(2, 5);
@@ -55,7 +55,7 @@ Plan plan_of(u64 seed, u64 steps) {
   plan.cache_bytes = prng.chance(1, 3) ? 64_KiB : 4_MiB;
   plan.node_cache_bytes = prng.chance(1, 3) ? 64_KiB : 1_MiB;
   plan.in_flight_max = prng.between(1, 6);
-  plan.volume_bytes_max = tiny || prng.chance(1, 2) ? 1_MiB : 16_MiB;
+  plan.volume_bytes_max = !tiny && prng.chance(1, 2) ? 1_MiB : 16_MiB;
   plan.admin = prng.chance(1, 5) ? 40 : prng.between(2, 20);
   plan.reads = prng.between(5, 30);
   plan.flushes = prng.between(1, 15);
@@ -63,8 +63,8 @@ Plan plan_of(u64 seed, u64 steps) {
   plan.fua = prng.chance(1, 2) ? prng.below(30) : 0;
   plan.kill = prng.chance(1, 4) ? 100 : prng.chance(1, 2) ? 0 : 30;
   plan.close = prng.between(5, 30);
-  plan.big = tiny ? 200 : prng.between(0, 30);
-  plan.hot_blocks = prng.between(2, 64);
+  plan.big = tiny ? prng.between(100, 500) : prng.between(0, 30);
+  plan.hot_blocks = tiny ? prng.between(64, 2000) : prng.between(2, 64);
   plan.snapshots_max = prng.between(2, 24);
   plan.destroy_all = prng.chance(1, 4);
   return plan;
