@@ -20,20 +20,20 @@
 namespace coppice::message {
 
 inline constexpr u32 kProtocolVersion = 1;  // In Nursery: helper and daemon are of one build.
-inline constexpr size_t kFrameBytesMax = 16 * 1024 * 1024;   // Of Begin and End.
-inline constexpr size_t kAskBytesMax = 1024 * 1024;          // Of Ask and Answer.
-inline constexpr size_t kSourceBytesMax = 1024 * 1024;       // Of a program.
-inline constexpr size_t kPageRowsMax = 4096;                 // Of a list.
+inline constexpr size_t kFrameBytesMax = 16 * 1024 * 1024;  // Of Begin and End.
+inline constexpr size_t kAskBytesMax = 1024 * 1024;         // Of Ask and Answer.
+inline constexpr size_t kSourceBytesMax = 1024 * 1024;      // Of a program.
+inline constexpr size_t kPageRowsMax = 4096;                // Of a list.
 inline constexpr size_t kPageBytesMax = 256 * 1024;
 
 // --- The nursery
 struct VerbName {
-  std::string name;
-  std::string usage;  // "destroy NAME [recursive=flag] ...".
+  std::string name{};
+  std::string usage{};  // "destroy NAME [recursive=flag] ...".
 };
 struct Nursery {  // Daemon to zygote, first.
   u32 version = kProtocolVersion;
-  std::vector<VerbName> verbs;  // Ask::verb is an index into this.
+  std::vector<VerbName> verbs{};  // Ask::verb is an index into this.
 };
 struct Spawn {  // Daemon to zygote; with one descriptor.
   u64 id = 0;
@@ -58,25 +58,25 @@ struct Begin {
   bool sync = false;  // May change the pool; else pool.sync refuses, and pool.try is thrown away.
   u64 instructions_max = 0;
   u64 memory_bytes_max = 0;
-  std::string pool;    // Its name.
-  std::string name;    // Of the program: the chunk's name in messages.
-  std::string source;  // Text; a precompiled chunk is refused.
-  Value argument;      // What the chunk is called with: {argv = {...}}.
+  std::string pool{};    // Its name.
+  std::string name{};    // Of the program: the chunk's name in messages.
+  std::string source{};  // Text; a precompiled chunk is refused.
+  Value argument{};      // What the chunk is called with: {argv = {...}}.
 };
 
 enum class Call : u8 {
-  check = 1,      // verb, positional, named -> what `sync` would answer here and now.
-  sync = 2,       // The same, done. In a program that may not: fatal.
-  try_ = 3,       // The same, done; in a program that may not sync it is thrown away at the end.
-  get = 4,        // {name, property} -> {value, source}, or nil if the target has none of that.
-  exists = 5,     // {name} -> bool.
-  list = 6,       // {what, name} -> cursor. `what`: children, snapshots, bookmarks, clones, holds,
-                  // properties, user_properties, system_properties, exports, descendants.
-  page = 7,       // {cursor, from, count} -> {rows}: a list of lists, from row `from` of the list on,
-                  // those that are still there; and {next}: where to go on, 0 at the end.
-  drop = 8,       // {cursor}: no more pages of it will be asked for.
-  savepoint = 9,  // -> a number, to be given to exactly one of:
-  keep = 10,      // {number}: what was done since it stays.
+  check = 1,   // verb, positional, named -> what `sync` would answer here and now.
+  sync = 2,    // The same, done. In a program that may not: fatal.
+  try_ = 3,    // The same, done; in a program that may not sync it is thrown away at the end.
+  get = 4,     // {name, property} -> {value, source}, or nil if the target has none of that.
+  exists = 5,  // {name} -> bool.
+  list = 6,    // {what, name} -> cursor. `what`: children, snapshots, bookmarks, clones, holds,
+               // properties, user_properties, system_properties, exports, descendants.
+  page = 7,    // {cursor, from, count} -> {rows}: a list of lists, from row `from` of the list on,
+               // those that are still there; and {next}: where to go on, 0 at the end.
+  drop = 8,    // {cursor}: no more pages of it will be asked for.
+  savepoint = 9,   // -> a number, to be given to exactly one of:
+  keep = 10,       // {number}: what was done since it stays.
   roll_back = 11,  // {number}: what was done since it is undone.
   note = 12,       // {text}: for the trace and the daemon's debugging log.
 };
@@ -84,16 +84,16 @@ enum class Call : u8 {
 struct Ask {
   Call call = Call::exists;
   u16 verb = 0;  // For check, sync and try.
-  List positional;
-  Record named;
+  List positional{};
+  Record named{};
 };
 
 struct Answer {
   // 0, or the errno that the program gets as the call's result.
   i32 error = 0;
   bool fatal = false;  // The program ends with `message` as an error of its call (wrong arguments).
-  Value value;         // Of a refusal: the details, a list of texts.
-  std::string message;
+  Value value{};       // Of a refusal: the details, a list of texts.
+  std::string message{};
 };
 
 enum class Ending : u8 {
@@ -107,10 +107,10 @@ enum class Ending : u8 {
 
 struct End {
   Ending ending = Ending::returned;
-  bool too_big = false;    // With Ending::result.
-  Value value;             // With Ending::returned: a Record, a scalar or nil.
-  std::string message;     // Else: what the error said.
-  std::string traceback;   // Frames, youngest first, each with its locals.
+  bool too_big = false;     // With Ending::result.
+  Value value{};            // With Ending::returned: a Record, a scalar or nil.
+  std::string message{};    // Else: what the error said.
+  std::string traceback{};  // Frames, youngest first, each with its locals.
   u64 instructions = 0;
   u64 memory_peak_bytes = 0;
 };
@@ -119,7 +119,8 @@ std::vector<std::byte> encode(const Nursery& message);
 std::vector<std::byte> encode(const Spawn& message);
 std::vector<std::byte> encode(const Started& message);
 std::vector<std::byte> encode(const Ended& message);
-// Of the stream's messages: the whole frame, with length and kind.
+// Of the stream's messages: the whole frame, with length and kind. Whoever sends it looks at its
+// size first (length_max).
 std::vector<std::byte> encode(const Begin& message);
 std::vector<std::byte> encode(const Ask& message);
 std::vector<std::byte> encode(const Answer& message);
@@ -137,5 +138,12 @@ struct FrameHead {
 inline constexpr size_t kFrameHeadBytes = 5;
 // nullopt: the kind is unknown, or the length is 0 or more than that kind may have.
 std::optional<FrameHead> decode_head(std::span<const std::byte, kFrameHeadBytes> bytes);
+constexpr size_t length_max(FrameKind kind) {
+  return kind == FrameKind::begin || kind == FrameKind::end ? kFrameBytesMax : kAskBytesMax;
+}
+
+// A frame written piece by piece: `Encoder encoder = begin_frame(kind); ...; end_frame(encoder)`.
+Encoder begin_frame(FrameKind kind);
+std::vector<std::byte> end_frame(Encoder& encoder);
 
 }  // namespace coppice::message

@@ -38,6 +38,21 @@ struct Value {
 };
 
 inline constexpr size_t kDepthMax = 24;  // Of lists and records in one another.
+// Of one message, those inside lists and records included: a value of one byte takes tens of bytes
+// of memory once decoded. Who makes a message of somebody else's values counts first.
+inline constexpr size_t kValuesMax = 1'000'000;
+
+// The byte that an encoded value begins with.
+enum class Tag : u8 {
+  nil = 0,
+  no = 1,
+  yes = 2,
+  integer = 3,  // i64.
+  real = 4,     // The bits of a double.
+  text = 5,     // u32 length, bytes.
+  list = 6,     // u32 count, values.
+  record = 7,   // u32 count; of each its name (as a text without the tag) and value.
+};
 
 // Bytes for a message, appended one after the other.
 class Encoder {
@@ -50,6 +65,14 @@ class Encoder {
   }
   void put(std::string_view text);  // u32 length and the bytes.
   void put(const Value& value);     // CHECKs kDepthMax.
+  // Values without making them: a head is followed by `count` values, of a record by names (put)
+  // and values in turn.
+  void put_list_head(size_t count);
+  void put_record_head(size_t count);
+  void put_text_value(std::string_view text);
+  void put_integer_value(i64 value);
+  // For a count that is known later: `at` is bytes().size() before the 4 bytes were put.
+  void patch(size_t at, u32 value) { store_le(bytes_.data() + at, value); }
   std::vector<std::byte> take() { return std::move(bytes_); }
   std::span<const std::byte> bytes() const { return bytes_; }
 
@@ -66,7 +89,7 @@ class Decoder {
   T get() {
     return reader_.get<T>();
   }
-  bool get_bool() { return reader_.get<u8>() != 0; }
+  bool get_bool();  // 0 or 1; anything else is bad.
   std::string get_text();
   Value get_value();
   bool good() const { return good_ && reader_.good(); }
@@ -77,6 +100,7 @@ class Decoder {
  private:
   Value value_at(size_t depth);
   Reader reader_;
+  size_t values_ = 0;  // Decoded so far, or promised by a count.
   bool good_ = true;
 };
 
