@@ -72,8 +72,9 @@ enum class Call : u8 {
   exists = 5,  // {name} -> bool.
   list = 6,    // {what, name} -> cursor. `what`: children, snapshots, bookmarks, clones, holds,
                // properties, user_properties, system_properties, exports, descendants.
-  page = 7,    // {cursor, from, count} -> {rows}: a list of lists, from row `from` of the list on,
-               // those that are still there; and {next}: where to go on, 0 at the end.
+  page = 7,    // {cursor, from, count} -> [rows, next]. rows[i] is row `from` + i of the list as it
+               // was at `list`: a list of its columns, or nil if it is gone by now. (So that who
+               // throws rows away can ask again from any of them.) next: where to go on, 0 at the end.
   drop = 8,    // {cursor}: no more pages of it will be asked for.
   savepoint = 9,   // -> a number, to be given to exactly one of:
   keep = 10,       // {number}: what was done since it stays.
