@@ -29,10 +29,10 @@ struct Limits {  // The operator's: what programs get by default and at most.
 };
 
 struct Program {
-  std::string name;    // "rotate.lua"; of standard input "-".
+  std::string name;  // "rotate.lua"; of standard input "-".
   std::string source;
   std::vector<std::string> arguments;
-  bool sync = true;    // false: -n.
+  bool sync = true;          // false: -n.
   u64 instructions_max = 0;  // 0: the default.
   u64 memory_bytes_max = 0;
   std::string caller;  // "uid=0, pid=17".
@@ -40,7 +40,7 @@ struct Program {
 
 // One verb that a program asked for.
 struct VerbEvent {
-  u64 number = 0;  // From 1.
+  u64 number = 0;         // From 1.
   std::string_view mode;  // "check", "sync", "try", "get", "list", "note", ...
   std::string command;    // "create tank/v size=1073741824".
   int error = 0;
@@ -58,10 +58,12 @@ class Observer {
   // Before the commit (or in place of it, under -n): JSON as HistoryRecord::effects has it.
   // False: drop everything, EINTR.
   virtual Task<bool> agree(std::string effects) = 0;
+  // kill() was called: nobody needs the rest of saw() or agree(), which should end soon.
+  virtual void interrupted() {}
 };
 
 struct Outcome {
-  int error = 0;  // 0, ECHRNG, ETIME, EINTR, ENOSPC, ENOMEM, EINVAL, EIO, ...
+  int error = 0;          // 0, ECHRNG, ETIME, EINTR, ENOSPC, ENOMEM, EINVAL, EIO, ...
   std::string message;    // One line, as the CLI prints it after "execution failed:".
   std::string traceback;  // May be empty.
   message::Value value;
@@ -86,14 +88,16 @@ struct ProgramView {
 class Programs {
  public:
   Programs(Interpreters& interpreters, rt::Executor& sync, Limits limits = {});
-  ~Programs();  // Nothing runs.
+  ~Programs();     // After close().
+  Task<> close();  // Kills what runs and waits until all of it has ended. Nothing starts any more.
 
   ProgramId next_id() { return next_id_++; }  // For run(), so that it can be killed from the start.
   // Never fails: what the engine says comes back as the outcome's error. `observer` may be null;
   // like the rest it must live until the task ends.
   Task<Outcome> run(ProgramId id, pool::Pool& pool, const verb::ExportTable& exports,
                     Program program, Observer* observer);
-  bool kill(ProgramId id, std::string why);  // False: there is none. It ends with EINTR.
+  // It ends with EINTR. False: there is none, or it is being committed.
+  bool kill(ProgramId id, std::string why);
   std::vector<ProgramView> views() const;
   const Limits& limits() const { return limits_; }
 
