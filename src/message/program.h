@@ -67,21 +67,22 @@ struct Begin {
 // Arguments in {} are positional. What is wrong with a call (a name outside the pool, an unknown
 // dataset in get or list, wrong arguments) is a fatal Answer; what a verb refuses is an error.
 enum class Call : u8 {
-  check = 1,       // verb, positional, named -> what `sync` would answer here and now.
-  sync = 2,        // The same, done; of a rollback the value is {target = ...}, else nil. In a
-                   // program that may not: fatal.
-  try_ = 3,        // As sync; in a program that may not sync it is thrown away at the end.
-  get = 4,         // {name, property} -> a list of value and source, or nil if the target has none
-                   // of that. Source: the dataset where it is set, "default", or nil.
-  exists = 5,      // {name} -> bool.
-  list = 6,        // {what, name} -> cursor. Rows of `what`: children, descendants, snapshots,
-                   // bookmarks, clones: {full name}. holds: {tag, unix time}. properties (all),
-                   // user_properties: {name, value, source} as get has them. system_properties:
-                   // {name}. exports (of it and all below): {full name, protocol, address, read
-                   // only, pinned}.
-  page = 7,        // {cursor, from, count} -> {rows = a list of lists, from row `from` (0 is the
-                   // first) of the list on, those that are still there; next = where to go on, 0 at
-                   // the end, which also drops the cursor}.
+  check = 1,   // verb, positional, named -> what `sync` would answer here and now.
+  sync = 2,    // The same, done; of a rollback the value is {target = ...}, else nil. In a
+               // program that may not: fatal.
+  try_ = 3,    // As sync; in a program that may not sync it is thrown away at the end.
+  get = 4,     // {name, property} -> a list of value and source, or nil if the target has none
+               // of that. Source: the dataset where it is set, "default", or nil.
+  exists = 5,  // {name} -> bool.
+  list = 6,    // {what, name} -> cursor. Rows of `what`: children, descendants, snapshots,
+               // bookmarks, clones: {full name}. holds: {tag, unix time}. properties (all),
+               // user_properties: {name, value, source} as get has them. system_properties:
+               // {name}. exports (of it and all below): {full name, protocol, address, read
+               // only, pinned}.
+  page = 7,  // {cursor, from, count} -> [rows, next]. rows[i] is row `from` + i (0 is the first) of
+             // the list as it was at `list`: a list of its columns, or nil if it is gone by now.
+             // (So that who throws rows away can ask again from any of them.) next: where to go on,
+             // 0 at the end.
   drop = 8,        // {cursor}: no more pages of it will be asked for.
   savepoint = 9,   // -> a number, to be given to exactly one of:
   keep = 10,       // {number}: what was done since it stays. Ends younger savepoints as well.
