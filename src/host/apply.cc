@@ -184,6 +184,7 @@ Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrd
   invocation.arguments.emplace("address", address);
   invocation.arguments.emplace("read_only", order.spec.read_only);
   invocation.arguments.emplace("pin", order.pinned);
+  if (order.socket) invocation.offered_address = address;
   auto applied =
       co_await ok(apply_held(site, std::move(invocation), std::move(order.socket), true));
   if (!applied) co_return refused(applied.error());

@@ -29,6 +29,7 @@ class Site final : public verb::ExportTable {
   std::vector<verb::RunningExport> exports_of(pool::DatasetId id) const override {
     return exports_.running(*this, id);
   }
+  bool listening(const std::string& address) const override { return exports_.listening(address); }
 
  private:
   std::unique_ptr<pool::Pool> pool_;

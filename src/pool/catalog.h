@@ -10,6 +10,7 @@
 // pool/catalog_codec.h.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -156,6 +157,9 @@ class Transaction final : public CatalogView {
   void add_tree_op(TreeOp op);
   const std::vector<TreeOp>& tree_ops() const;
   bool empty() const;  // Nothing was changed.
+  // The datasets whose record, name or number of snapshots was changed since the savepoint; some
+  // more than once.
+  void each_changed_dataset(size_t since, const std::function<void(DatasetId)>& visit) const;
 
   // CatalogView: as above, with this transaction's changes.
   const Dataset* dataset(DatasetId id) const override;

@@ -231,6 +231,26 @@ void Transaction::add_tree_op(TreeOp op) {
 const std::vector<TreeOp>& Transaction::tree_ops() const { return state_->ops; }
 bool Transaction::empty() const { return state_->undo.empty(); }
 
+void Transaction::each_changed_dataset(size_t since,
+                                       const std::function<void(DatasetId)>& visit) const {
+  for (size_t i = since; i < state_->undo.size(); ++i) {
+    const State::Undo& each = state_->undo[i];
+    if (const auto* dataset = std::get_if<State::UndoRecord<DatasetId, Dataset>>(&each)) {
+      visit(dataset->id);
+      continue;
+    }
+    const auto* changed = std::get_if<State::UndoRecord<SnapshotId, Snapshot>>(&each);
+    if (changed == nullptr) continue;
+    const auto stored = state_->base.snapshots.find(changed->id);
+    if (changed->before) {
+      visit(changed->before->dataset);
+    } else if (!changed->overlaid && stored != state_->base.snapshots.end()) {
+      visit(stored->second.dataset);
+    }
+    if (const Snapshot* now = snapshot(changed->id)) visit(now->dataset);
+  }
+}
+
 // --- The view ---
 
 const Dataset* Transaction::dataset(DatasetId id) const { return state_->dataset(id); }

@@ -42,8 +42,8 @@ Refusal refusal_of(const Error& error) {
 }
 
 PoolFacts::PoolFacts(const pool::Pool& pool, const ExportTable& exports,
-                     const pool::PoolStats& stats, u64 now_s)
-    : pool_(pool), exports_(exports), now_s_(now_s) {
+                     const pool::PoolStats& stats, u64 now_s, std::string offered_address)
+    : pool_(pool), exports_(exports), now_s_(now_s), offered_address_(std::move(offered_address)) {
   const u64 free = stats.free_blocks + stats.dying_blocks;
   available_bytes_ = free > stats.reserve_blocks ? (free - stats.reserve_blocks) * pool::kBlock : 0;
 }
@@ -72,7 +72,7 @@ Task<Outcome> Admin::attempt(std::vector<Invocation>& invocations) {
   auto session = co_await ok(pool_.begin());
   auto stats = co_await ok(pool_.stats());
   const u64 now_s = sync_.wall_ns() / 1'000'000'000;
-  PoolFacts facts(pool_, exports_, stats, now_s);
+  PoolFacts facts(pool_, exports_, stats, now_s, invocations.front().offered_address);
   Context context(*session.transaction, facts);
   Outcome outcome;
   Changes changes;

@@ -21,6 +21,7 @@ struct Invocation {
   Arguments arguments;   // By name; bound (verb.h) by run().
   std::string caller;    // For the history: "uid=0, pid=17".
   bool dry_run = false;  // Applied to the transaction, reported, thrown away. Not recorded.
+  std::string offered_address{};  // Of `export`: a socket for it is at hand.
 };
 
 struct Outcome {
@@ -37,13 +38,14 @@ class ExportTable {
  public:
   virtual ~ExportTable() = default;
   virtual std::vector<RunningExport> exports_of(pool::DatasetId id) const = 0;
+  virtual bool listening(const std::string& address) const = 0;
 };
 
 // The facts of an open pool, with its space as it was when they were made.
 class PoolFacts final : public Facts {
  public:
   PoolFacts(const pool::Pool& pool, const ExportTable& exports, const pool::PoolStats& stats,
-            u64 now_s);
+            u64 now_s, std::string offered_address = {});
   u64 now_s() const override { return now_s_; }
   u64 available_bytes() const override { return available_bytes_; }
   bool in_use(pool::DatasetId id) const override { return pool_.in_use(id); }
@@ -51,12 +53,16 @@ class PoolFacts final : public Facts {
   std::vector<RunningExport> exports_of(pool::DatasetId id) const override {
     return exports_.exports_of(id);
   }
+  bool listening(const std::string& address) const override {
+    return exports_.listening(address) || (!address.empty() && address == offered_address_);
+  }
 
  private:
   const pool::Pool& pool_;
   const ExportTable& exports_;
   u64 now_s_;
   u64 available_bytes_;
+  std::string offered_address_;
 };
 
 // No more than this many invocations in one run_many().
@@ -89,6 +95,7 @@ Refusal refusal_of(const Error& error);
 // As JSON, for HistoryRecord::effects. Long lists are cut, and say how long they were.
 std::string to_json(const Changes& changes);
 std::string to_json(const Arguments& arguments);
+std::string to_json(std::string_view text);  // In quotes; bytes that are no UTF-8 as \u00XX.
 // {"verbs": [{"verb": ..., "arguments": ...}...], "changes": ...}: what a replay needs, and what
 // people ask.
 std::string history_effects(const std::vector<Invocation>& invocations, const Changes& changes);

@@ -8,6 +8,20 @@
 #include "verb/refuse.h"
 
 namespace coppice::verb {
+
+void append_quoted(std::string& line, std::string_view text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return c > ' ' && c < 0x7f && c != '\'' && c != '"' && c != '\\' && c != ',';
+  });
+  if (plain) {
+    line += text;
+    return;
+  }
+  line += '\'';
+  for (char c : text) line += static_cast<unsigned char>(c) < 0x20 || c == '\'' ? '?' : c;
+  line += '\'';
+}
+
 namespace {
 
 template <class T>
@@ -65,19 +79,6 @@ std::optional<Value> converted(Value value, Kind kind) {
 std::unexpected<Refusal> misuse(const Row& row, const std::string& why) {
   return std::unexpected(
       Refusal{EINVAL, std::string(row.name) + ": " + why + "; usage: " + usage(row), {}});
-}
-
-void append_quoted(std::string& line, std::string_view text) {
-  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return c > ' ' && c < 0x7f && c != '\'' && c != '"' && c != '\\' && c != ',';
-  });
-  if (plain) {
-    line += text;
-    return;
-  }
-  line += '\'';
-  for (char c : text) line += static_cast<unsigned char>(c) < 0x20 || c == '\'' ? '?' : c;
-  line += '\'';
 }
 
 void append_value(std::string& line, const Value& value) {

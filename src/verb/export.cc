@@ -66,6 +66,11 @@ Attempt<Exporting> plan_export(const Context& context, const Arguments& argument
                       each.spec.address == plan.spec.address);
   }
   if (taken) return refuse(EEXIST, doing, "it is exported at " + plan.spec.address + " already");
+  if (!context.facts().listening(plan.spec.address)) {
+    return refuse(ENOENT, doing,
+                  "nobody listens at " + plan.spec.address +
+                      ": export something there first, or pass a socket");
+  }
   if (plan.pinned && pinned.size() >= kExportsMax) {
     return refuse(E2BIG, doing, "it is exported at 64 addresses, and more are not kept");
   }

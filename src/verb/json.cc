@@ -110,6 +110,8 @@ std::string json_of(const Effect& effect) {
 
 }  // namespace
 
+std::string to_json(std::string_view text) { return quoted(text); }
+
 std::string to_json(const Changes& changes) {
   const Report& report = changes.report;
   Members members;

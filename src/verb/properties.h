@@ -79,7 +79,9 @@ class Reader {
  public:
   // The view must not change while value() is used; across the waits of get() and prepare() it may.
   // `pool` null: `used` of snapshots and written@ are not known (shown as 0).
-  Reader(const pool::CatalogView& view, const Facts& facts, pool::Pool* pool);
+  // `ledger`: one that follows the view's transaction; null: its own.
+  Reader(const pool::CatalogView& view, const Facts& facts, pool::Pool* pool,
+         Ledger* ledger = nullptr);
   ~Reader();
 
   // The value; nothing if the target has none of that name. EINVAL: no such property.

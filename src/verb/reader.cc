@@ -80,11 +80,12 @@ SnapshotId since_snapshot(const CatalogView& view, DatasetId dataset, std::strin
 }  // namespace
 
 struct Reader::State {
-  State(const CatalogView& v, const Facts& facts, pool::Pool* p)
-      : view(v), pool(p), ledger(v, facts) {}
+  State(const CatalogView& v, const Facts& facts, pool::Pool* p, Ledger* shared)
+      : view(v), pool(p), own(v, facts), ledger(shared != nullptr ? *shared : own) {}
   const CatalogView& view;
   pool::Pool* pool;
-  Ledger ledger;
+  Ledger own;
+  Ledger& ledger;
   std::set<DatasetId> unique_known;
   std::unordered_map<SnapshotId, u64> unique_blocks;
   std::map<std::pair<DatasetId, SnapshotId>, u64> written_blocks;
@@ -173,6 +174,8 @@ Found Reader::State::of_dataset(const Dataset& dataset, std::string_view name) {
   if (name == "quota") return volume ? std::nullopt : limit_value(quota_of(dataset));
   if (name == "usedbyrefreservation") return bytes_value(0);
   if (name == "available") return bytes_value(ledger.available(dataset.id));
+  if (name == "volsize" || name == "origin")
+    return volume ? of_volume(dataset, name) : std::nullopt;
   const pool::VolumeState* state = view.volume_state(dataset.id);
   if (name == "written") return bytes_value(state != nullptr ? state->written_blocks * kBlock : 0);
   ledger.used(dataset.id);
@@ -185,11 +188,11 @@ Found Reader::State::of_dataset(const Dataset& dataset, std::string_view name) {
   if (name == "logicalused") return bytes_value(accounts.logical_used);
   if (name == "logicalreferenced") return bytes_value(accounts.logical_referenced);
   if (name == "snapshot_count") return count_value(accounts.snapshots);
-  return volume ? of_volume(dataset, name) : std::nullopt;
+  return std::nullopt;
 }
 
-Reader::Reader(const CatalogView& view, const Facts& facts, pool::Pool* pool)
-    : state_(std::make_unique<State>(view, facts, pool)) {}
+Reader::Reader(const CatalogView& view, const Facts& facts, pool::Pool* pool, Ledger* ledger)
+    : state_(std::make_unique<State>(view, facts, pool, ledger)) {}
 Reader::~Reader() = default;
 
 Attempt<Found> Reader::value(const Target& target, std::string_view name) const {

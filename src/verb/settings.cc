@@ -98,7 +98,9 @@ Attempt<> check_room(const Context& context, Doing doing, const pool::Dataset& c
                   "the reservation of " + human_bytes(reservation) + " exceeds the quota of " +
                       human_bytes(quota));
   }
-  Ledger ledger(view, context.facts());
+  std::optional<Ledger> own;
+  if (context.ledger() == nullptr) own.emplace(view, context.facts());
+  Ledger& ledger = own ? *own : *context.ledger();
   const u64 used = now != nullptr ? ledger.used(changed.id) : 0;
   if (quota != 0 && quota != quota_now && quota < used) {
     return refuse(ENOSPC, doing,

@@ -92,7 +92,8 @@ class Facts {
   virtual bool in_use(pool::DatasetId id) const = 0;
   virtual bool in_use(pool::SnapshotId id) const = 0;
   virtual std::vector<RunningExport> exports_of(
-      pool::DatasetId id) const = 0;  // Of its snapshots as well.
+      pool::DatasetId id) const = 0;                             // Of its snapshots as well.
+  virtual bool listening(const std::string& address) const = 0;  // Or a socket for it is at hand.
 };
 
 // To be brought about by the host once the transaction is durable, in order.
@@ -137,17 +138,22 @@ struct Changes {
   std::vector<Effect> effects;
 };
 
+class Ledger;
+
 class Context {
  public:
-  Context(pool::Transaction& transaction, const Facts& facts)
-      : transaction_(&transaction), facts_(&facts) {}
+  // `ledger`: one that follows the transaction, for many verbs in it; null: each works out its own.
+  Context(pool::Transaction& transaction, const Facts& facts, Ledger* ledger = nullptr)
+      : transaction_(&transaction), facts_(&facts), ledger_(ledger) {}
   const pool::CatalogView& view() const { return *transaction_; }
   const Facts& facts() const { return *facts_; }
   pool::Transaction& transaction() { return *transaction_; }
+  Ledger* ledger() const { return ledger_; }
 
  private:
   pool::Transaction* transaction_;
   const Facts* facts_;
+  Ledger* ledger_;
 };
 
 struct Row {
@@ -174,6 +180,9 @@ Attempt<Arguments> bind(const Row& row, std::vector<Value> positional, Arguments
 
 // "create tank/v size=1073741824": one line, for history and traces.
 std::string command_text(const Row& row, const Arguments& arguments);
+
+// Appends text as command lines show it: in quotes if it is not plain.
+void append_quoted(std::string& line, std::string_view text);
 
 // Before commit: a StartExport gets the name that its volume has in the end, after renames in the
 // same transaction.

@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "verb/accounts.h"
+#include "verb/names.h"
 #include "verb/testing/world.h"
 
 namespace coppice::verb {
@@ -123,6 +125,54 @@ TEST(RandomVerbs, KeepEveryRule) {
         "destroy EBUSY", "destroy EEXIST", "rollback EEXIST", "promote EEXIST", "rename EEXIST"}) {
     EXPECT_GT(outcomes[reached], 0) << reached;
   }
+}
+
+bool same(const Accounts& a, const Accounts& b) {
+  return a.used == b.used && a.available == b.available && a.referenced == b.referenced &&
+         a.used_by_dataset == b.used_by_dataset && a.used_by_snapshots == b.used_by_snapshots &&
+         a.used_by_children == b.used_by_children && a.logical_used == b.logical_used &&
+         a.logical_referenced == b.logical_referenced && a.snapshots == b.snapshots;
+}
+
+// A ledger that follows a transaction says what one made anew would, whatever was done or undone.
+TEST(RandomVerbs, AreFollowedByALedger) {
+  size_t compared = 0;
+  for (u64 seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    World w;
+    Chooser chooser(seed);
+    for (int round = 0; round < 12; ++round) {
+      for (pool::DatasetId id : subtree(*w.catalog, w.catalog->root())) {
+        if (pool::VolumeState* state = w.catalog->edit_volume_state(id)) {
+          state->live.referenced_blocks = chooser.prng().below(400);
+          state->live.logical_blocks = chooser.prng().below(400);
+          state->inherited_blocks = chooser.prng().below(100);
+          state->dead_blocks = chooser.prng().below(300);
+        }
+      }
+      auto transaction = w.catalog->begin();
+      Ledger ledger(*transaction, w.facts);
+      for (u64 verbs = 1 + chooser.prng().below(12); verbs > 0; --verbs) {
+        const std::string command = chooser.command();
+        const size_t savepoint = transaction->savepoint();
+        w.run_in(*transaction, command);
+        if (chooser.prng().chance(1, 2)) ledger.used(transaction->root());
+        if (chooser.prng().chance(1, 5)) {
+          ledger.before_roll_back(savepoint);
+          transaction->roll_back_to(savepoint);
+        }
+        if (chooser.prng().chance(1, 2)) continue;
+        Ledger anew(*transaction, w.facts);
+        for (pool::DatasetId id : subtree(*transaction, transaction->root())) {
+          ++compared;
+          ASSERT_TRUE(same(ledger.of(id), anew.of(id))) << command << ": " << raw(id);
+        }
+      }
+      w.catalog->accept(std::move(transaction));
+      w.commit();
+    }
+  }
+  EXPECT_GT(compared, 10'000U);
 }
 
 class Stopwatch {

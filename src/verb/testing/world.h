@@ -28,11 +28,13 @@ class FakeFacts final : public Facts {
     }
     return found;
   }
+  bool listening(const std::string& address) const override { return !unheard.contains(address); }
   u64 now = 1000;
   u64 available = 10_GiB;
   std::set<pool::DatasetId> busy_datasets;
   std::set<pool::SnapshotId> busy_snapshots;
   std::vector<RunningExport> exports;
+  std::set<std::string> unheard;  // Addresses where nobody listens.
 };
 
 // Follows tree operations as the engine would, and says which of its rules one breaks.
