@@ -17,10 +17,10 @@ class Interpreter {
   };
   virtual ~Interpreter() = default;
   virtual io::Socket& socket() = 0;
-  virtual void kill() = 0;             // Its socket ends soon after. Idempotent.
-  virtual Task<Exit> wait() = 0;       // Once its socket has ended; once only.
-  virtual u64 cpu_ns() const = 0;      // What it has used so far: to tell a hang from work.
-  virtual u32 pid() const = 0;         // For people.
+  virtual void kill() = 0;         // Its socket ends soon after. Idempotent.
+  virtual Task<Exit> wait() = 0;   // Once its socket has ended; once only.
+  virtual u64 cpu_ns() const = 0;  // What it has used so far: to tell a hang from work.
+  virtual u32 pid() const = 0;     // For people.
 };
 
 struct InterpreterLimits {

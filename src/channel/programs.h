@@ -16,6 +16,8 @@
 
 #include "channel/interpreter.h"
 #include "message/program.h"
+#include "rt/event.h"
+#include "rt/scope.h"
 #include "verb/admin.h"
 
 namespace coppice::channel {
@@ -103,11 +105,16 @@ class Programs {
 
  private:
   struct Run;
+  Task<> watch();
   Interpreters& interpreters_;
   rt::Executor& sync_;
   Limits limits_;
   ProgramId next_id_ = 1;
   std::map<ProgramId, Run*> runs_;
+  bool closed_ = false;
+  bool watching_ = false;
+  rt::Event idle_;
+  rt::Scope background_;
 };
 
 }  // namespace coppice::channel

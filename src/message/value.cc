@@ -36,6 +36,20 @@ void Encoder::put_text_value(std::string_view text) {
   put(text);
 }
 
+void Encoder::put_text_value(std::string_view first, char between, std::string_view last) {
+  const size_t length = first.size() + 1 + last.size();
+  CHECK(length <= UINT32_MAX);
+  const size_t at = bytes_.size();
+  bytes_.resize(at + 1 + sizeof(u32) + length);
+  std::byte* to = bytes_.data() + at;
+  store_le(to, Tag::text);
+  store_le(to + 1, static_cast<u32>(length));
+  to += 1 + sizeof(u32);
+  if (!first.empty()) std::memcpy(to, first.data(), first.size());
+  to[first.size()] = static_cast<std::byte>(between);
+  if (!last.empty()) std::memcpy(to + first.size() + 1, last.data(), last.size());
+}
+
 void Encoder::put_integer_value(i64 value) {
   put(Tag::integer);
   put(value);

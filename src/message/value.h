@@ -70,6 +70,7 @@ class Encoder {
   void put_list_head(size_t count);
   void put_record_head(size_t count);
   void put_text_value(std::string_view text);
+  void put_text_value(std::string_view first, char between, std::string_view last);
   void put_integer_value(i64 value);
   // For a count that is known later: `at` is bytes().size() before the 4 bytes were put.
   void patch(size_t at, u32 value) { store_le(bytes_.data() + at, value); }

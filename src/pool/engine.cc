@@ -228,9 +228,10 @@ Task<> Engine::close() {
 
 // --- Administration
 
-Task<Pool::Session> Engine::begin() {
+Task<Pool::Session> Engine::begin(rt::Mutex::Ticket* ticket) {
   Session session;
-  session.turn = co_await admin_.lock();
+  session.turn = co_await admin_.lock(ticket);
+  if (!session.turn) co_return fail(Errc::cancelled, "wait for the pool's administrative turn");
   while (frozen_ && !shared_.failed) co_await thawed_.wait();
   if (shared_.failed) co_return std::unexpected(failed_with_);
   session.transaction = catalog_->begin();

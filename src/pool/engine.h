@@ -45,7 +45,7 @@ class Engine final : public Pool, private Control {
   Task<> close() override;
   const std::string& name() const override { return uberblock_.name; }
   const Catalog& catalog() const override { return *catalog_; }
-  Task<Session> begin() override;
+  Task<Session> begin(rt::Mutex::Ticket* ticket) override;
   Task<Txg> commit(Session session, HistoryRecord history) override;
   Task<> record(HistoryRecord history) override;
   Task<std::vector<HistoryRecord>> history(u64 from_sequence, size_t count_max) override;

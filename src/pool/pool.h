@@ -69,7 +69,9 @@ struct PoolStats {
   Txg txg{};  // The durable group.
   u64 guid = 0;
   u32 format_version = 0;
-  std::string failed;  // Why the pool stopped taking changes; empty: it is healthy.
+  bool turn_taken = false;  // An administrative transaction is under way,
+  u64 turn_waiting = 0;     // and so many wait for it to end.
+  std::string failed;       // Why the pool stopped taking changes; empty: it is healthy.
 };
 struct ScrubStatus {
   enum class State : u8 { none, running, paused, finished } state = State::none;
@@ -106,7 +108,9 @@ class Pool {
     rt::Mutex::Lock turn;
     std::unique_ptr<Transaction> transaction;
   };
-  virtual Task<Session> begin() = 0;
+  // `ticket`, if any: to give up waiting (cancelled). It outlives the task.
+  virtual Task<Session> begin(rt::Mutex::Ticket* ticket) = 0;
+  Task<Session> begin() { return begin(nullptr); }
   // Accepts the transaction (its turn ends), and returns once it is durable. `history` goes with
   // it.
   virtual Task<Txg> commit(Session session, HistoryRecord history) = 0;

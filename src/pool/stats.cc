@@ -47,6 +47,8 @@ Task<PoolStats> Engine::stats() {
   stats.txg = durable_;
   stats.guid = uberblock_.guid;
   stats.format_version = kFormatVersion;
+  stats.turn_taken = admin_.held();
+  stats.turn_waiting = admin_.waiting();
   stats.failed = failure_;
   for (auto& lane : lanes_) {
     Task<LaneFigures> asking = rt::call(sync_executor(), lane->executor(), figures_of(*lane));
