@@ -29,13 +29,13 @@ endfunction()
 # coppice_module(NAME USES MODULE... [LINKS LIBRARY...] [TEST_USES MODULE...])
 #
 # Makes the static library `coppice_NAME` of the folder's *.cc files, and, if there are *_test.cc files, the
-# test program `NAME_test` of those. USES is the module's row of the table in ARCHITECTURE.md.
+# test program `NAME_test` of those and of testing/*.cc. USES is the module's row of the table in ARCHITECTURE.md.
 function(coppice_module name)
   cmake_parse_arguments(arg "" "" "USES;LINKS;TEST_USES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
-  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
-  list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "(_test\\.cc|/testing/[a-z_]+\\.cc)$")
+  list(FILTER sources EXCLUDE REGEX "(_test\\.cc|/main\\.cc|/testing/[a-z_]+\\.cc)$")
   list(TRANSFORM arg_USES PREPEND coppice_)
   list(TRANSFORM arg_TEST_USES PREPEND coppice_)
   if(sources)
