@@ -11,6 +11,8 @@ namespace {
 constexpr u64 kTickNs = 100'000'000;  // How exactly a group's age is watched.
 constexpr u64 kGroupShare = 3;        // An open group closes at 3/8 of what may be dirty.
 constexpr u64 kGroupOf = 8;
+constexpr u64 kGrantMin = 16;    // Blocks of one grant, or
+constexpr u64 kGrantShare = 64;  // this part of what is free.
 }  // namespace
 
 // Given to whoever uses a device. It may die on the sync lane or the device's: the rest is posted.
@@ -82,12 +84,14 @@ Engine::~Engine() { CHECK(stopping_ || rt::Abandon::active()); }
 
 // --- Control
 
-Task<std::vector<Run>> Engine::take_granted(u64 blocks) { co_return space_->take(blocks); }
+// What lies in grants is lost to the others: near the end, only small ones are made.
+Task<std::vector<Run>> Engine::take_granted(u64 blocks) {
+  const u64 share = std::max<u64>(kGrantMin, space_->free_blocks() / kGrantShare);
+  co_return space_->take(std::min(blocks, share));
+}
 
 Task<std::vector<Run>> Engine::grant(rt::Executor& home, u64 blocks) {
-  // What lies in grants is lost to the others: near the end, only small ones are made.
-  const u64 share = std::max<u64>(16, space_->free_blocks() / 64);
-  return rt::call(home, sync_executor(), take_granted(std::min(blocks, share)));
+  return rt::call(home, sync_executor(), take_granted(blocks));
 }
 
 void Engine::want_group() {
@@ -343,6 +347,7 @@ VolumeUpdate Engine::update_for(DatasetId id) const {
   const VolumeState* state = catalog_->volume_state(id);
   CHECK(state != nullptr);
   update.root = state->live.root;
+  update.seen_upto = std::max(state->last_snapshot, state->origin_txg);
   // A transaction accepted since may have erased the dataset; until the next group drops the volume
   // it still has dirty data to be merged, into the newest map.
   if (dataset != nullptr) update.size_bytes = dataset->volsize_bytes;

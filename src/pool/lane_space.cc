@@ -15,9 +15,12 @@ Task<> LaneSpace::refill(u64 blocks) {
   Task<std::vector<Run>> asked = grant_(blocks);
   Result<std::vector<Run>> granted = co_await std::move(asked);
   if (granted) {
-    for (const Run& run : *granted) free_blocks_ += run.count;
+    u64 got = 0;
+    for (const Run& run : *granted) got += run.count;
+    free_blocks_ += got;
     free_.insert(free_.begin(), granted->rbegin(), granted->rend());
-    next_grant_ = std::min(next_grant_ * 2, kGrantMax);
+    // Given less than asked for, it asks for less, and not before it needs it: space is short.
+    next_grant_ = std::clamp(got < blocks ? got : next_grant_ * 2, kGrantMin, kGrantMax);
     refill_result_ = {};
   } else {
     next_grant_ = kGrantMin;

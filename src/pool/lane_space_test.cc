@@ -127,5 +127,37 @@ TEST(LaneSpace, LosesNothingAndGivesNothingTwice) {
   EXPECT_GT(dry, 0u);
 }
 
+// Runs of one block, at most `most` at a time: what is granted near the end of a pool.
+Task<std::vector<Run>> grant_little(u64& given, u64 most, u64 blocks) {
+  std::vector<Run> runs;
+  for (u64 i = 0; i < std::min(blocks, most); ++i) runs.push_back({BlockAddr(1 + 2 * given++), 1});
+  co_return runs;
+}
+
+Task<> take_one_by_one(LaneSpace& space, u64 count) {
+  for (u64 i = 0; i < count; ++i) {
+    Task<Run> taking = space.take(1, Txg(1));
+    co_await ok(std::move(taking));
+  }
+  co_return {};
+}
+
+// A lane that is given less than it asks for holds no more than one such grant: the rest of the
+// pool is for the others.
+TEST(LaneSpace, DoesNotHoardWhenSpaceIsShort) {
+  sim::Scheduler scheduler(1);
+  sim::Executor& lane = scheduler.make_executor();
+  u64 given = 0, most = 1 << 20;
+  LaneSpace space([&](u64 blocks) { return grant_little(given, most, blocks); });
+  EXPECT_TRUE(scheduler.run(lane, take_one_by_one(space, 20'000)));  // Its appetite has grown.
+  most = 16;
+  const u64 left = given - 20'000;
+  EXPECT_TRUE(scheduler.run(lane, take_one_by_one(space, left + 1000)));
+  EXPECT_TRUE(scheduler.run(lane, space.drain()));
+  u64 held = 0;
+  for (const auto& run : space.surrender()) held += run.count;
+  EXPECT_LE(held, most);
+}
+
 }  // namespace
 }  // namespace coppice::pool
