@@ -2,8 +2,9 @@
 // lane.
 //
 // Theory. A block is known by (address, birth), which never names two contents, so nothing is ever
-// invalidated: what no tree names any more is simply not found again and ages out. The cache holds
-// references to pages; a page evicted while someone uses it lives until that one is done.
+// invalidated: what no tree names any more is not found again; forget() makes room of it at once.
+// The cache holds references to pages; one that goes while someone uses it lives until that one is
+// done.
 #pragma once
 
 #include "pool/clock_table.h"
@@ -27,6 +28,7 @@ class BlockCache {
   bool contains(BlockAddr addr, Txg birth) { return table_.find(addr, birth) != nullptr; }
   // Evicts others to make room. The page's bytes do not change from now on.
   void insert(BlockAddr addr, Txg birth, PageRef page);
+  void forget(BlockAddr addr, Txg birth) { table_.erase(addr, birth); }
   // Lets go of up to `blocks` blocks; how many it did.
   size_t evict(size_t blocks);
   void resize(u64 bytes);

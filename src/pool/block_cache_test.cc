@@ -76,6 +76,11 @@ TEST(BlockCache, NeverMixesBlocksUp) {
       }
       if (prng.chance(1, 2000)) cache.resize((blocks = prng.below(900)) * kBlock);
       if (prng.chance(1, 500)) cache.evict(prng.below(20));
+      if (prng.chance(1, 20)) {
+        const u64 gone = prng.between(1, 400);
+        cache.forget(BlockAddr(gone), Txg(birth));
+        ASSERT_FALSE(cache.contains(BlockAddr(gone), Txg(birth)));
+      }
       ASSERT_LE(cache.stats().bytes, blocks * kBlock);
       ASSERT_EQ(pool.used_bytes(), cache.stats().bytes + (page && !page.shared() ? kBlock : 0));
     }

@@ -57,6 +57,18 @@ class ClockTable {
     ++size_;
   }
 
+  // Whether there was one.
+  bool erase(BlockAddr addr, Txg birth) {
+    u32* link = &buckets_[bucket(raw(addr), raw(birth))];
+    for (; *link != 0; link = &entries_[*link - 1].next) {
+      const Entry& entry = entries_[*link - 1];
+      if ((entry.addr & ~kMarked) == raw(addr) && entry.birth == raw(birth)) break;
+    }
+    if (*link == 0) return false;
+    take(*link, *link);
+    return true;
+  }
+
   // Takes out what was not found for longest, more or less. None: it is empty.
   std::optional<Value> evict() {
     if (size_ == 0) return std::nullopt;
@@ -68,15 +80,10 @@ class ClockTable {
       entry.addr &= ~kMarked;
     }
     const u32 at = static_cast<u32>(hand_++) + 1;
-    Entry& entry = entries_[at - 1];
+    const Entry& entry = entries_[at - 1];
     u32* link = &buckets_[bucket(entry.addr, entry.birth)];
     while (*link != at) link = &entries_[*link - 1].next;
-    *link = entry.next;
-    std::optional<Value> out(std::move(entry.value));
-    entry = {0, 0, free_, Value{}};
-    free_ = at;
-    --size_;
-    return out;
+    return take(*link, at);
   }
 
   // A new capacity; it keeps what it holds, so its owner has evicted what is too much.
@@ -102,6 +109,17 @@ class ClockTable {
     u32 next = 0;  // Index + 1, in the chain of its bucket or of unused entries. 0: the last.
     Value value{};
   };
+
+  // Unchains the entry that `link`, which leads to it, names.
+  Value take(u32& link, u32 at) {
+    Entry& entry = entries_[at - 1];
+    link = entry.next;
+    Value out(std::move(entry.value));
+    entry = {0, 0, free_, Value{}};
+    free_ = at;
+    --size_;
+    return out;
+  }
 
   size_t bucket(u64 addr, u64 birth) const {
     const u64 hash = ((addr & ~kMarked) + (birth << 32 | birth >> 32)) * 0x9e3779b97f4a7c15;

@@ -219,6 +219,7 @@ Task<> Engine::write_roots(Commit& commit) {
   for (const Run& run : taken.used) space_->use(run);
   for (const NodePtr& node : commit.nodes_dropped) {
     space_->kill(commit.txg, node.run());
+    nodes_.forget(node.addr, node.birth);
     CHECK(metadata_blocks_ >= node.blocks);
     metadata_blocks_ -= node.blocks;
   }

@@ -136,9 +136,11 @@ Task<LaneReport> IoLane::write_group(Txg closing) {
   co_await ok(std::move(settling));
   LaneReport report;
   std::vector<Placed> placed;
+  std::vector<std::vector<DirtyBlock*>> blocks;  // Of each closing volume.
   for (size_t i = 0; i < closing_.size(); ++i) {
     Volume& volume = *find(closing_[i]);
-    std::vector<DirtyBlock*> fresh = volume.closing()->sorted();
+    blocks.push_back(volume.closing()->sorted());
+    std::vector<DirtyBlock*> fresh = blocks.back();
     std::erase_if(fresh, [](const DirtyBlock* block) { return raw(block->addr) != 0; });
     Task<> writing = write_blocks(std::move(fresh), closing, placed);
     co_await ok(std::move(writing));
@@ -147,7 +149,8 @@ Task<LaneReport> IoLane::write_group(Txg closing) {
   }
   for (size_t i = 0; i < closing_.size(); ++i) {
     report.volumes.emplace_back();
-    Task<> merging = merge_volume(*find(closing_[i]), closing, report.volumes.back());
+    Volume& volume = *find(closing_[i]);
+    Task<> merging = merge_volume(volume, blocks[i], closing, report.volumes.back());
     co_await ok(std::move(merging));
   }
   report.taken = space_.report(closing);
@@ -158,7 +161,7 @@ Task<LaneReport> IoLane::write_group(Txg closing) {
 namespace {
 
 // Dirty blocks that lie side by side both in the volume and on the device become one extent.
-std::vector<MapExtent> extents_of(const std::vector<DirtyBlock*>& blocks, Txg birth) {
+std::vector<MapExtent> extents_of(std::span<DirtyBlock* const> blocks, Txg birth) {
   std::vector<MapExtent> extents;
   for (const DirtyBlock* block : blocks) {
     CHECK(raw(block->addr) != 0);
@@ -178,9 +181,10 @@ std::vector<MapExtent> extents_of(const std::vector<DirtyBlock*>& blocks, Txg bi
 
 }  // namespace
 
-Task<> IoLane::merge_volume(Volume& volume, Txg closing, VolumeReport& report) {
+Task<> IoLane::merge_volume(Volume& volume, std::span<DirtyBlock* const> blocks, Txg closing,
+                            VolumeReport& report) {
   Overlay& overlay = *volume.closing();
-  const std::vector<MapExtent> written = extents_of(overlay.sorted(), closing);
+  const std::vector<MapExtent> written = extents_of(blocks, closing);
   const std::vector<BlockRange> zeroed = overlay.zeroed_ranges();
   MapEdit edit;
   Task<> planning = plan_map_edit(nodes_, volume.root(), zeroed, written, edit);
@@ -201,6 +205,7 @@ Task<> IoLane::merge_volume(Volume& volume, Txg closing, VolumeReport& report) {
   report.superseded = overlay.take_superseded();
   report.charged_blocks = overlay.charged_blocks;
   volume.set_merged(report.root);
+  volume.left_behind = report.dropped;
   co_return {};
 }
 
@@ -221,10 +226,41 @@ Task<> IoLane::finish_group(std::vector<VolumeUpdate> updates) {
     volume.finish();
   }
   closing_.clear();
-  for (const VolumeUpdate& update : updates)
-    if (Volume* volume = find(update.volume)) volume->update(update);
+  std::vector<std::pair<std::vector<Dropped>, Txg>> dropped;
+  for (const VolumeUpdate& update : updates) {
+    Volume* volume = find(update.volume);
+    if (volume == nullptr) continue;
+    volume->update(update);
+    dropped.emplace_back(std::exchange(volume->left_behind, {}), update.seen_upto);
+  }
   retire_idle();
   room_.pulse();
+  for (size_t i = 0; i < dropped.size(); ++i) {
+    Task<> forgetting = forget_dropped(std::move(dropped[i].first), dropped[i].second);
+    co_await ok(std::move(forgetting));
+  }
+  co_return {};
+}
+
+// Nobody looks for these any more: their memory is of better use.
+Task<> IoLane::forget_dropped(std::vector<Dropped> dropped, Txg seen_upto) {
+  size_t since_turn = 0;
+  for (const Dropped& each : dropped) {
+    if (each.birth <= seen_upto) continue;
+    if (each.node) {
+      nodes_.forget(each.run.start, each.birth);
+      continue;
+    }
+    const auto before = static_cast<i64>(cache_.blocks());
+    for (u32 i = 0; i < each.run.count; ++i) cache_.forget(each.run.start + i, each.birth);
+    shared_.cached_blocks.fetch_add(static_cast<i64>(cache_.blocks()) - before,
+                                    std::memory_order_relaxed);
+    since_turn += each.run.count;
+    if (since_turn >= kTurnBlocks) {
+      since_turn = 0;
+      co_await rt::yield(executor());
+    }
+  }
   co_return {};
 }
 

@@ -87,6 +87,7 @@ struct VolumeUpdate {
   NodePtr root;
   u64 size_bytes = 0;
   bool read_only = false;
+  Txg seen_upto{};          // What was born later, no snapshot sees.
   i64 quota_blocks = 0;     // It may grow by so many,
   i64 reserved_blocks = 0;  // of which these are set aside for it.
 };
@@ -162,7 +163,9 @@ class IoLane {
   Task<> collect(std::vector<Volume*> volumes, std::vector<Collected>& collected);
   Task<bool> write_record(std::span<const std::byte> payload);  // false: it found no room.
   Task<> log_settled();  // The record that is under way now touches no overlay any more.
-  Task<> merge_volume(Volume& volume, Txg closing, VolumeReport& report);
+  Task<> merge_volume(Volume& volume, std::span<DirtyBlock* const> blocks, Txg closing,
+                      VolumeReport& report);
+  Task<> forget_dropped(std::vector<Dropped> dropped, Txg seen_upto);
   Task<> write_run(Run run, std::span<DirtyBlock* const> blocks);
   bool idle(const Volume& volume) const;
   void retire_idle();

@@ -72,6 +72,13 @@ void NodeStore::insert(const NodePtr& ptr, Ref<const Node> node) {
   state_->insert(ptr, node);
 }
 
+void NodeStore::forget(BlockAddr addr, Txg birth) {
+  if (Ref<const Node>* there = state_->table.find(addr, birth)) {
+    state_->stats.bytes -= (*there)->memory_bytes();
+    state_->table.erase(addr, birth);
+  }
+}
+
 void NodeStore::resize(u64 cache_bytes) {
   state_->evict_to(cache_bytes);
   state_->limit_bytes = cache_bytes;

@@ -1,9 +1,10 @@
 // pool/node_store.h — tree nodes in memory and on the way to the disk; one store a lane.
 //
 // Theory. A node on disk never changes: a new version goes to a new place. So a node in memory is
-// found by (addr, birth), needs no invalidation, and may be shared by every tree that names it. A
-// node read from disk is checked once, against its pointer (crc, birth, level, size) and in
-// structure (offsets in range, keys ascending), before anyone sees it; after that it is trusted.
+// found by (addr, birth), needs no invalidation, and may be shared by every tree that names it;
+// once none does, forget() makes room of it at once. A node read from disk is checked once, against
+// its pointer (crc, birth, level, size) and in structure (offsets in range, keys ascending), before
+// anyone sees it; after that it is trusted.
 #pragma once
 
 #include <memory>
@@ -26,6 +27,7 @@ class NodeStore {
   Task<Ref<const Node>> load(
       NodePtr ptr);  // io, corrupt. Concurrent loads of one node share one read.
   void insert(const NodePtr& ptr, Ref<const Node> node);
+  void forget(BlockAddr addr, Txg birth);
   void resize(u64 cache_bytes);
 
   struct Stats {

@@ -50,7 +50,8 @@ class Volume final : public blk::Device {
   bool dirty() const { return closing_ || !open_->empty(); }
   void flip();  // open -> closing.
   void set_merged(NodePtr root) { merged_ = root; }
-  void finish();                 // The closing group is durable: merged becomes current.
+  void finish();                     // The closing group is durable: merged becomes current.
+  std::vector<Dropped> left_behind;  // What merged does not name any more.
   bool closing_written = false;  // Every block of closing() has an address and is on the device.
   u32 holders = 0;
   NodePtr root() const { return root_; }
