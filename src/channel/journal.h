@@ -5,12 +5,15 @@
 #include <string_view>
 #include <vector>
 
+#include "pool/catalog_codec.h"
 #include "verb/admin.h"
 
 namespace coppice::channel {
 
-// Of `effects` in a history record. Verbs beyond it are counted, not kept.
-inline constexpr size_t kVerbsBytesMax = 16 * 1024 * 1024;
+// Verbs beyond it are counted, not kept; what else is in `effects` has bounds of its own.
+inline constexpr size_t kVerbsBytesMax = 12_MiB;
+inline constexpr size_t kOtherEffectsBytesMax = 8_MiB;
+static_assert(kVerbsBytesMax + kOtherEffectsBytesMax <= pool::kHistoryEffectsBytesMax);
 
 class Journal {
  public:

@@ -14,8 +14,7 @@ namespace {
 constexpr u8 kVersion = 1;
 constexpr u64 kCounterMax = u64{1} << 63;  // Beyond it no counter was ever driven.
 constexpr size_t kCountBytes = 2;          // Part 0 begins with the number of parts.
-constexpr size_t kTextBytesMax = 4_MiB;    // Of one text of a history record.
-static_assert(4 * kTextBytesMax + 1024 <= kRecordBytesMax);
+static_assert(3 * kHistoryTextBytesMax + kHistoryEffectsBytesMax + 1024 <= kRecordBytesMax);
 
 class Encoder {
  public:
@@ -157,7 +156,9 @@ bool is_component(std::string_view name) {
   });
 }
 
-std::string cut(const std::string& text) { return text.substr(0, kTextBytesMax); }
+std::string_view cut(std::string_view text, size_t most = kHistoryTextBytesMax) {
+  return text.substr(0, most);
+}
 
 }  // namespace
 
@@ -462,7 +463,7 @@ std::string encode(const HistoryRecord& record) {
   out.text(cut(record.who));
   out.text(cut(record.command));
   out.text(cut(record.result));
-  out.text(cut(record.effects));
+  out.text(cut(record.effects, kHistoryEffectsBytesMax));
   return out.take();
 }
 

@@ -34,6 +34,8 @@ inline constexpr size_t kPartsMax =
     0x1fff;  // Below any character of a name, so that keys sort by name.
 inline constexpr size_t kRecordBytesMax = kPartBytes * kPartsMax - 2;
 inline constexpr size_t kComponentBytesMax = 255;
+inline constexpr size_t kHistoryTextBytesMax = 1_MiB;      // Of who, command and result each,
+inline constexpr size_t kHistoryEffectsBytesMax = 20_MiB;  // and of effects; the rest is cut off.
 static_assert(kPartBytes <= kValueBytesMax);
 static_assert(1 + 8 + kComponentBytesMax + 2 <= kKeyBytesMax);
 
