@@ -42,6 +42,8 @@ struct Value {  # As in JSON.
     text @3 :Text;
     list @4 :List(Value);
     record @5 :List(Field);
+    integer @6 :Int64;   # Of a program's result; verbs take `number`.
+    real @7 :Float64;
   }
 }
 
@@ -81,6 +83,7 @@ interface Host {           # The bootstrap object.
   exports @6 () -> Answer(List(ExportInfo));     # Of all pools, pinned or not, in the order of their names.
   properties @7 () -> Answer(List(PropertyInfo));  # The native ones, in the order in which `get all` shows them.
   verbs @8 () -> Answer(List(VerbInfo));         # What Pool.invoke understands.
+  killProgram @9 (id :UInt64) -> Answer(Done);   # Ends a channel program, whoever started it. ENOENT.
 }
 
 struct PoolEntry {
@@ -107,6 +110,7 @@ struct HostStatus {
   listeners @15 :List(ListenerStatus);
   warnings @16 :List(Text);          # Of start-up: pools that did not open, exports that did not come back.
   sandboxed @17 :Bool;
+  programs @18 :List(ProgramInfo);   # Running, and waiting for their turn, in the order of their ids.
 }
 
 struct ReactorStatus {
@@ -160,6 +164,86 @@ interface Pool {
   close @14 (force :Bool) -> Answer(Done);
   # Reads and checks everything there is; each text is one contradiction. For a pool at rest: EBUSY while it is exported.
   check @15 () -> Answer(List(Text));
+
+  # Runs a channel program as one transaction. Refused only if it cannot be started at all: EAGAIN: there are too many;
+  # ENOTSUP: the daemon has no interpreter; E2BIG: the source. How it ends is told by wait().
+  startProgram @16 (spec :ProgramSpec) -> Answer(Program);
+
+  # Several verbs as one transaction: all or none. E2BIG: more than 100,000.
+  invokeMany @17 (invocations :List(Invocation), dryRun :Bool) -> Answer(Value);
+}
+
+struct Invocation {
+  verb @0 :Text;
+  arguments @1 :List(Field);
+}
+
+# --- Channel programs ------------------------------------------------------------------------------------------------
+
+struct ProgramSpec {
+  name @0 :Text;                 # For messages and the history: "rotate.lua".
+  source @1 :Data;               # Lua; at most 1 MiB.
+  arguments @2 :List(Text);      # The program's argv.
+  readOnly @3 :Bool;             # Changes nothing, whatever it does.
+  instructionsMax @4 :UInt64;    # 0: the daemon's default.
+  memoryBytesMax @5 :UInt64;     # 0: the daemon's default.
+  observer @6 :ProgramObserver;  # May be null.
+  traces @7 :Bool;               # The observer sees each verb.
+  decides @8 :Bool;              # The observer agrees before the commit.
+}
+
+# A program under way. When the last holder lets it go (or dies), the program is killed: nothing of it stays.
+interface Program {
+  wait @0 () -> Answer(ProgramResult);   # Once it has ended; what it changed is durable then.
+  kill @1 () -> Answer(Done);            # ENOENT: it has ended.
+  info @2 () -> Answer(ProgramInfo);
+}
+
+struct ProgramResult {
+  errno @0 :Int32;               # 0: it returned, and what it changed is committed.
+  errnoName @1 :Text;            # "ECHRNG"
+  message @2 :Text;              # One line.
+  traceback @3 :Text;
+  value @4 :Value;               # What it returned.
+  instructions @5 :UInt64;
+  memoryPeakBytes @6 :UInt64;
+  verbs @7 :UInt64;
+  elapsedNs @8 :UInt64;
+  txg @9 :UInt64;                # That made it durable; 0: nothing was changed.
+}
+
+struct ProgramInfo {
+  id @0 :UInt64;
+  pool @1 :Text;
+  name @2 :Text;
+  caller @3 :Text;
+  state @4 :State;
+  readOnly @5 :Bool;
+  verbs @6 :UInt64;
+  elapsedNs @7 :UInt64;
+  interpreterPid @8 :UInt32;     # 0: none yet.
+
+  enum State {
+    waiting @0;                  # For the pool's administrative turn.
+    running @1;
+    committing @2;
+  }
+}
+
+# An object of the client's that watches its program, which goes on when the call returns.
+interface ProgramObserver {
+  saw @0 (event :ProgramEvent) -> ();
+  agree @1 (effects :Text) -> (go :Bool);   # `effects`: JSON, as in the history. Not `go`: nothing is committed, EINTR.
+}
+
+struct ProgramEvent {
+  number @0 :UInt64;             # From 1.
+  mode @1 :Text;                 # "check", "sync", "try", "get", "list", "note", ...
+  command @2 :Text;              # "create tank/v size=1073741824"
+  errno @3 :Int32;
+  errnoName @4 :Text;
+  message @5 :Text;
+  elapsedNs @6 :UInt64;
 }
 
 struct PoolStatus {
@@ -176,6 +260,7 @@ struct PoolStatus {
   snapshots @10 :UInt64;
   exports @11 :UInt32;
   origin @12 :Text;              # Who opened it: the file named by the operator, or "client".
+  transactions @13 :UInt32;      # Administrative commands and programs under way, the waiting ones among them.
 
   enum Health {
     online @0;

@@ -75,6 +75,7 @@ CommandLine::CommandLine()
   add_list_commands(*this);
   add_export_commands(*this);
   add_status_commands(*this);
+  add_program_commands(*this);
   add_completion_commands(*this);
 }
 
@@ -91,6 +92,7 @@ void CommandLine::runs(CLI::App& command, Action action) {
 }
 
 std::expected<CommandLine::Chosen, int> CommandLine::parse(std::vector<std::string> words) {
+  words = end_options_of_program(std::move(words));
   std::ranges::reverse(words);  // CLI11 takes them from the back.
   try {
     root_.parse(std::move(words));

@@ -86,7 +86,13 @@ void add_property_commands(CommandLine& line);
 void add_list_commands(CommandLine& line);
 void add_export_commands(CommandLine& line);
 void add_status_commands(CommandLine& line);
+void add_history_command(CommandLine& line);
+void add_program_commands(CommandLine& line);
 void add_completion_commands(CommandLine& line);
+
+// What follows POOL SCRIPT of `coppice program` is the program's, dashes and all: says so to the
+// parser.
+std::vector<std::string> end_options_of_program(std::vector<std::string> words);
 
 // `coppice complete WORDS...`: what the last word can become, one candidate a line.
 Attempt<std::string> complete(CommandLine& line, const std::vector<std::string>& words);

@@ -3,8 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
-#include <deque>
 
 #include "cli/command.h"
 #include "cli/pool_report.h"
@@ -51,6 +49,27 @@ nlohmann::ordered_json export_facts(schema::ExportInfo::Reader info) {
           {"connections", info.getConnections()}};
 }
 
+const char* name_of(schema::ProgramInfo::State state) {
+  switch (state) {
+    case schema::ProgramInfo::State::WAITING: return "waiting";
+    case schema::ProgramInfo::State::RUNNING: return "running";
+    case schema::ProgramInfo::State::COMMITTING: return "committing";
+  }
+  return "unknown";
+}
+
+nlohmann::ordered_json program_facts(schema::ProgramInfo::Reader program) {
+  return {{"id", program.getId()},
+          {"pool", program.getPool().cStr()},
+          {"name", program.getName().cStr()},
+          {"caller", program.getCaller().cStr()},
+          {"state", name_of(program.getState())},
+          {"read_only", program.getReadOnly()},
+          {"verbs", program.getVerbs()},
+          {"elapsed_ns", program.getElapsedNs()},
+          {"interpreter_pid", program.getInterpreterPid()}};
+}
+
 nlohmann::ordered_json host_facts(schema::HostStatus::Reader status) {
   nlohmann::ordered_json facts = {{"version", status.getVersion().cStr()},
                                   {"pid", status.getPid()},
@@ -89,9 +108,50 @@ nlohmann::ordered_json host_facts(schema::HostStatus::Reader status) {
                         {"sleeps", each.getSleeps()},
                         {"wakes", each.getWakes()}});
   }
+  auto& programs = list("programs");
+  for (auto each : status.getPrograms()) programs.push_back(program_facts(each));
   auto& warnings = list("warnings");
   for (auto each : status.getWarnings()) warnings.push_back(each.cStr());
   return facts;
+}
+
+// Which programs run, and who waits for them.
+void print_programs(schema::HostStatus::Reader status) {
+  if (status.getPrograms().size() == 0) return;
+  Table table{.columns = {{.name = "id", .right = true},
+                          {.name = "pool"},
+                          {.name = "program"},
+                          {.name = "state"},
+                          {.name = "verbs", .right = true},
+                          {.name = "elapsed", .right = true},
+                          {.name = "caller"}},
+              .rows = {}};
+  for (auto each : status.getPrograms()) {
+    table.rows.push_back({Cell::exact(each.getId()), Cell::text(each.getPool().cStr()),
+                          Cell::text(each.getName().cStr()), Cell::text(name_of(each.getState())),
+                          Cell::exact(each.getVerbs()), Cell::nanoseconds(each.getElapsedNs()),
+                          Cell::text(each.getCaller().cStr())});
+  }
+  fmt::print("\n");
+  print(table, {});
+  for (auto holder : status.getPrograms()) {
+    if (holder.getState() == schema::ProgramInfo::State::WAITING) continue;
+    size_t programs = 0;
+    u32 commands = 0;
+    for (auto each : status.getPrograms())
+      programs += each.getState() == schema::ProgramInfo::State::WAITING &&
+                          each.getPool() == holder.getPool()
+                      ? 1
+                      : 0;
+    for (auto pool : status.getPools())
+      if (pool.getName() == holder.getPool()) commands = pool.getTransactions();
+    if (programs + commands == 0) continue;
+    fmt::print(
+        "{} command{} and {} program{} wait for program {}, which changes {} (coppice program "
+        "--kill {} ends it)\n",
+        commands, commands == 1 ? "" : "s", programs, programs == 1 ? "" : "s", holder.getId(),
+        holder.getPool().cStr(), holder.getId());
+  }
 }
 
 void print_host(schema::HostStatus::Reader status) {
@@ -114,6 +174,7 @@ void print_host(schema::HostStatus::Reader status) {
   std::vector<PoolReport> pools;
   for (auto each : status.getPools()) pools.push_back(report_of(each));
   print(pool_table(pools), {});
+  print_programs(status);
   if (status.getWarnings().size() > 0) fmt::print("\n");
   for (auto each : status.getWarnings()) fmt::print("warning: {}\n", each.cStr());
 }
@@ -168,103 +229,6 @@ void add_top(CommandLine& line) {
   });
 }
 
-// --- history ---
-
-struct HistoryOptions {
-  std::string pool;
-  u64 last = 0;  // 0: all.
-  bool detailed = false;
-  Format format;
-};
-
-struct Event {
-  u64 sequence, txg, time_s, elapsed_us;
-  std::string who, command, result, effects;
-};
-
-// Local, to the second, and sortable: "2026-11-21.10:05:00".
-std::string stamp(u64 unix_s) {
-  const std::time_t time = static_cast<std::time_t>(unix_s);
-  std::tm parts{};
-  char text[32];
-  if (::localtime_r(&time, &parts) == nullptr) return std::to_string(unix_s);
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d.%H:%M:%S", &parts)};
-}
-
-Attempt<std::deque<Event>> fetch_events(Connection& connection, const HistoryOptions& options) {
-  TRY(auto pool, connection.pool(options.pool));
-  std::deque<Event> events;
-  u64 from = 0;
-  while (true) {
-    auto request = pool.historyRequest();
-    request.setFrom(from);
-    TRY(const auto response, connection.ask(kj::mv(request)));
-    if (response.getValue().size() == 0) return events;
-    for (auto each : response.getValue()) {
-      from = each.getSequence() + 1;
-      events.push_back({.sequence = each.getSequence(),
-                        .txg = each.getTxg(),
-                        .time_s = each.getTimeS(),
-                        .elapsed_us = each.getElapsedUs(),
-                        .who = each.getWho().cStr(),
-                        .command = each.getCommand().cStr(),
-                        .result = each.getResult().cStr(),
-                        .effects = each.getEffects().cStr()});
-      if (options.last != 0 && events.size() > options.last) events.pop_front();
-    }
-  }
-}
-
-Attempt<> history(Session& session, const HistoryOptions& options) {
-  TRY(Connection * connection, session.connect());
-  TRY(const auto events, fetch_events(*connection, options));
-  constexpr u64 kNsPerUs = 1000;
-  const bool all = options.detailed || options.format.json;
-  Table table;
-  if (all)
-    table.columns = {{.name = "sequence", .right = true, .header = "SEQ"},
-                     {.name = "txg", .right = true}};
-  table.columns.push_back({.name = "time"});
-  if (all) {
-    table.columns.push_back({.name = "who"});
-    table.columns.push_back({.name = "elapsed_ns", .right = true, .header = "ELAPSED"});
-  }
-  table.columns.push_back({.name = "command"});
-  table.columns.push_back({.name = "result"});
-  if (all) table.columns.push_back({.name = "effects"});
-  for (const Event& event : events) {
-    std::vector<Cell>& row = table.rows.emplace_back();
-    if (all) {
-      row.push_back(Cell::exact(event.sequence));
-      row.push_back(Cell::exact(event.txg));
-    }
-    row.push_back(Cell::named(event.time_s, stamp(event.time_s)));
-    if (all) {
-      row.push_back(Cell::text(event.who));
-      row.push_back(Cell::nanoseconds(event.elapsed_us * kNsPerUs));
-    }
-    row.push_back(Cell::text(event.command));
-    row.push_back(Cell::text(event.result));
-    if (all) row.push_back(Cell::text(event.effects));
-  }
-  print(table, options.format);
-  return {};
-}
-
-void add_history(CommandLine& line) {
-  auto options = std::make_shared<HistoryOptions>();
-  CLI::App& command =
-      line.add(line.root(), {.name = "history",
-                             .summary = "Show every administrative command of a pool, oldest first",
-                             .example = "coppice history -l -n 20 tank",
-                             .group = "Looking"});
-  add_name(command, "POOL", options->pool, "An open pool");
-  command.add_flag("-l", options->detailed, "Also who did it, how long it took, and what it did");
-  command.add_option("-n", options->last, "Only the last N")->type_name("N");
-  add_table_flags(command, options->format);
-  line.runs(command, [options](Session& session) { return history(session, *options); });
-}
-
 // --- version ---
 
 void add_version(CommandLine& line) {
@@ -295,7 +259,7 @@ void add_version(CommandLine& line) {
 void add_status_commands(CommandLine& line) {
   add_status(line);
   add_top(line);
-  add_history(line);
+  add_history_command(line);
   add_version(line);
 }
 

@@ -25,6 +25,14 @@ class Carrier final : public Interface::Server {
   kj::AutoCloseFd fd_;
 };
 
+// The result of a channel program may have a million values, in twenty tables.
+capnp::ReaderOptions reader_options() {
+  capnp::ReaderOptions options;
+  options.traversalLimitInWords = u64{16} << 20;
+  options.nestingLimit = 256;
+  return options;
+}
+
 std::string reason_of(const Error& error, const std::string& path) {
   if (error.sys == ENOENT || error.sys == ECONNREFUSED) {
     return fmt::format(
@@ -69,7 +77,8 @@ Connection::Connection(kj::AutoCloseFd fd, std::string path)
     : path_(std::move(path)),
       io_(kj::setupAsyncIo()),
       stream_(io_.lowLevelProvider->wrapUnixSocketFd(kj::mv(fd))),
-      network_(*stream_, kDescriptorsPerMessageMax, capnp::rpc::twoparty::Side::CLIENT),
+      network_(*stream_, kDescriptorsPerMessageMax, capnp::rpc::twoparty::Side::CLIENT,
+               reader_options()),
       rpc_(capnp::makeRpcClient(network_)),
       host_([this] {
         capnp::MallocMessageBuilder message;

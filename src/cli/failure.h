@@ -15,7 +15,8 @@ inline constexpr int kExitRefused = 1;
 inline constexpr int kExitUsage = 2;
 
 struct [[nodiscard]] Failure {
-  std::string message;  // One line: what was tried, on what, why, and what to do.
+  std::string
+      message;  // One line: what was tried, on what, why, and what to do. Empty: all is said.
   int exit = kExitRefused;
   int error = 0;  // The errno of a refusal by the daemon.
 

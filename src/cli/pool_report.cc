@@ -148,7 +148,8 @@ PoolReport report_of(schema::PoolStatus::Reader status) {
                   {"opened_by", status.getOrigin().cStr()},
                   {"datasets", status.getDatasets()},
                   {"snapshots", status.getSnapshots()},
-                  {"exports", status.getExports()}};
+                  {"exports", status.getExports()},
+                  {"transactions", status.getTransactions()}};
   report.facts.update(space_facts(status.getStats()));
   report.facts.update(traffic_facts(status.getStats()));
   report.facts["scrub"] = scrub_facts(status.getScrub());

@@ -25,7 +25,7 @@ int finish(const Attempt<>& done) {
     for (char& each : line) {
       if (each == '\n') each = ' ';
     }
-    fmt::print(stderr, "coppice: {}\n", line);
+    if (!line.empty()) fmt::print(stderr, "coppice: {}\n", line);
     return done.error().exit;
   }
   if (!written) {

@@ -5,7 +5,7 @@
 namespace coppice::cli {
 namespace {
 
-constexpr int kDepthMax = 16;  // Of values that the daemon answers with.
+constexpr int kDepthMax = 32;  // Of values that the daemon answers with.
 
 void encode(schema::Value::Builder into, const nlohmann::ordered_json& value);
 
@@ -42,7 +42,7 @@ nlohmann::ordered_json decode(schema::Value::Reader value, int depth) {
   switch (value.which()) {
     case schema::Value::FLAG: return value.getFlag();
     case schema::Value::NUMBER: return value.getNumber();
-    case schema::Value::TEXT: return value.getText().cStr();
+    case schema::Value::TEXT: return std::string(value.getText().begin(), value.getText().size());
     case schema::Value::LIST: {
       nlohmann::ordered_json list = nlohmann::ordered_json::array();
       for (auto each : value.getList()) list.push_back(decode(each, depth + 1));
@@ -51,10 +51,13 @@ nlohmann::ordered_json decode(schema::Value::Reader value, int depth) {
     case schema::Value::RECORD: {
       nlohmann::ordered_json record = nlohmann::ordered_json::object();
       for (auto each : value.getRecord()) {
-        record[each.getName().cStr()] = decode(each.getValue(), depth + 1);
+        record.emplace(std::string(each.getName().begin(), each.getName().size()),
+                       decode(each.getValue(), depth + 1));
       }
       return record;
     }
+    case schema::Value::INTEGER: return value.getInteger();
+    case schema::Value::REAL: return value.getReal();
     case schema::Value::NULL_: break;
   }
   return nullptr;
@@ -73,6 +76,23 @@ Attempt<nlohmann::ordered_json> invoke(Connection& connection, const std::string
   TRY(const auto response, connection.ask(kj::mv(request)));
   return decode(response.getValue(), 0);
 }
+
+Attempt<nlohmann::ordered_json> invoke_many(Connection& connection, const std::string& pool_name,
+                                            const std::vector<VerbCall>& calls) {
+  TRY(auto pool, connection.pool(pool_name));
+  auto request = pool.invokeManyRequest();
+  auto invocations = request.initInvocations(static_cast<u32>(calls.size()));
+  for (u32 i = 0; i < invocations.size(); ++i) {
+    CHECK(calls[i].arguments.is_object());
+    invocations[i].setVerb(calls[i].verb.c_str());
+    encode_fields(invocations[i].initArguments(static_cast<u32>(calls[i].arguments.size())),
+                  calls[i].arguments);
+  }
+  TRY(const auto response, connection.ask(kj::mv(request)));
+  return decode(response.getValue(), 0);
+}
+
+nlohmann::ordered_json decode_value(schema::Value::Reader value) { return decode(value, 0); }
 
 std::vector<std::string> texts_of(const nlohmann::ordered_json& value, const char* field) {
   std::vector<std::string> texts;

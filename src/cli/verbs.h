@@ -19,6 +19,12 @@ struct VerbCall {
 Attempt<nlohmann::ordered_json> invoke(Connection& connection, const std::string& pool,
                                        const VerbCall& call);
 
+// All of them as one transaction.
+Attempt<nlohmann::ordered_json> invoke_many(Connection& connection, const std::string& pool,
+                                            const std::vector<VerbCall>& calls);
+
+nlohmann::ordered_json decode_value(schema::Value::Reader value);
+
 // Texts of a list in what invoke() returned; none if there is no such list.
 std::vector<std::string> texts_of(const nlohmann::ordered_json& value, const char* field);
 

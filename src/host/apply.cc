@@ -29,10 +29,12 @@ Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket
 }
 
 // With the turn held, or without: then it is taken for the effects, if there are any.
-Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket,
-                                  bool held) {
-  const bool dry_run = invocation.dry_run;
-  auto outcome = co_await ok(site.admin().run(std::move(invocation)));
+Task<Attempt<Applied>> apply_all_held(Site& site, std::vector<verb::Invocation> invocations,
+                                      cap::Fd socket, bool held) {
+  const bool dry_run = invocations.front().dry_run;
+  const Site::Pending pending(site);
+  auto running = site.admin().run_many(std::move(invocations));
+  auto outcome = co_await ok(std::move(running));
   if (outcome.refusal) co_return refused(*std::move(outcome.refusal));
   Applied applied;
   applied.report = std::move(outcome.report);
@@ -44,6 +46,30 @@ Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::
     co_await ok(bring_about(site, std::move(effects), std::move(socket), applied));
   }
   co_return applied;
+}
+
+Task<Attempt<Applied>> apply_held(Site& site, verb::Invocation invocation, cap::Fd socket,
+                                  bool held) {
+  std::vector<verb::Invocation> one;
+  one.push_back(std::move(invocation));
+  auto applying = apply_all_held(site, std::move(one), std::move(socket), held);
+  auto applied = co_await std::move(applying);
+  co_return std::move(applied);
+}
+
+// Whether the catalog has this export pinned.
+bool is_pinned(Site& site, pool::DatasetId dataset, pool::SnapshotId snapshot,
+               const std::string& address) {
+  const pool::Catalog& catalog = site.pool().catalog();
+  if (raw(snapshot) != 0) {
+    const pool::Snapshot* known = catalog.snapshot(snapshot);
+    if (known == nullptr) return false;
+    dataset = known->dataset;
+  }
+  const pool::Dataset* known = catalog.dataset(dataset);
+  return known != nullptr && std::ranges::any_of(known->exports, [&](const auto& spec) {
+           return spec.snapshot == snapshot && spec.address == address;
+         });
 }
 
 // Puts the name of what the verb acts on where the verb wants it.
@@ -126,6 +152,32 @@ Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation) {
   co_return applied;
 }
 
+Task<Attempt<Applied>> apply_many(Site& site, std::vector<verb::Invocation> invocations) {
+  if (invocations.empty()) co_return Applied{};
+  const auto turn = co_await site.exports().turn();
+  cap::Fd none;
+  auto applying = apply_all_held(site, std::move(invocations), std::move(none), true);
+  auto applied = co_await std::move(applying);
+  co_return std::move(applied);
+}
+
+Task<> bring_about_program(Site& site, std::vector<verb::Effect> effects) {
+  const auto turn = co_await site.exports().turn();
+  std::erase_if(effects, [&](const verb::Effect& effect) {
+    if (const auto* start = std::get_if<verb::StartExport>(&effect))
+      return start->pinned &&
+             !is_pinned(site, start->dataset, start->snapshot, start->spec.address);
+    if (const auto* stop = std::get_if<verb::StopExport>(&effect))
+      return is_pinned(site, stop->dataset, stop->snapshot, stop->spec.address);
+    return false;
+  });
+  Applied applied;
+  cap::Fd none;
+  auto bringing = bring_about(site, std::move(effects), std::move(none), applied);
+  co_await ok(std::move(bringing));
+  co_return {};
+}
+
 Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation) {
   auto name = name_now(site, target);
   if (!name) co_return refused(name.error());
@@ -166,8 +218,11 @@ Task<Attempt<ExportId>> export_target(Site& site, verb::Target target, ExportOrd
   if (!name) co_return refused(name.error());
   const std::string& address = order.spec.address;
   if (!order.socket && !exports.listening(address))
-    co_return refused(ENOENT, fmt::format("cannot export '{}': nobody listens at {}; pass a socket",
-                                          *name, address));
+    co_return refused(
+        ENOENT,
+        fmt::format("cannot export '{}': nobody listens at {}: export something there first, or "
+                    "pass a socket",
+                    *name, address));
   if (exports.full())
     co_return refused(
         E2BIG, fmt::format("cannot export '{}': there are {} exports, which is the limit", *name,

@@ -19,6 +19,11 @@ struct Applied {
 // Answers once the changes are durable and the effects are there. Clients of what `unexport` ends
 // are cut off.
 Task<Attempt<Applied>> apply(Site& site, verb::Invocation invocation);
+// Several as one transaction; exports may be among them.
+Task<Attempt<Applied>> apply_many(Site& site, std::vector<verb::Invocation> invocations);
+// What a channel program has committed is brought about. It could not hold the exports' turn while
+// it ran, so an export that was pinned or unpinned again meanwhile stays as the catalog has it.
+Task<> bring_about_program(Site& site, std::vector<verb::Effect> effects);
 // The same on the target, by its name as it is now.
 Task<Attempt<Applied>> apply_to(Site& site, verb::Target target, verb::Invocation invocation);
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "host/restore.h"
+#include "host/running_programs.h"
 
 namespace coppice::host {
 namespace {
@@ -64,6 +65,7 @@ Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings,
       started_ns_(loop.now_ns()),
       statm_(open("/proc/self/statm", O_RDONLY | O_CLOEXEC)),
       exports_(lanes, log_),
+      programs_(std::make_unique<RunningPrograms>(loop, lanes.sync())),
       opening_(loop) {}
 
 Daemon::~Daemon() { CHECK(pools_.empty()); }
@@ -185,7 +187,15 @@ Task<Attempt<>> Daemon::close_pool(Ref<OpenPool> pool, bool force) {
 Task<Attempt<>> Daemon::close_locked(Ref<OpenPool> pool, bool force) {
   if (pool->closing || !pool->site)
     co_return refused(ENOENT, "the pool " + pool->name + " is closed");
+  const size_t programs = programs_->running_in(*pool);
+  if (programs > 0 && !force)
+    co_return refused(EBUSY, fmt::format("{} channel program{} in the pool {}: wait, end {} with "
+                                         "coppice program --kill, or use force",
+                                         programs, programs == 1 ? " runs" : "s run", pool->name,
+                                         programs == 1 ? "it" : "them"));
   pool->closing = true;
+  auto killing = programs_->kill_all(pool, "the pool is being closed");
+  co_await ok(std::move(killing));
   while (pool->users > 0) co_await pool->unused.wait();
   auto closing = close_site(*pool->site, force);
   auto closed = co_await rt::call(loop_, lanes_.sync(), std::move(closing));

@@ -19,6 +19,8 @@
 
 namespace coppice::host {
 
+class RunningPrograms;
+
 struct Settings {
   u64 cache_bytes = 256_MiB;      // Of each pool.
   u64 dirty_bytes_max = 512_MiB;  // Of each pool.
@@ -54,6 +56,7 @@ class Daemon {
   cap::Loop& loop() { return loop_; }
   Lanes& lanes() { return lanes_; }
   Exports& exports() { return exports_; }
+  RunningPrograms& programs() { return *programs_; }
   const Settings& settings() const { return settings_; }
   u64 started_s() const { return started_s_; }
   u64 started_ns() const { return started_ns_; }
@@ -95,6 +98,7 @@ class Daemon {
   const u64 started_ns_;
   cap::Fd statm_;  // /proc/self/statm, opened at start-up: afterwards nothing is.
   Exports exports_;
+  std::unique_ptr<RunningPrograms> programs_;
   rt::Mutex opening_;
   std::map<std::string, Ref<OpenPool>, std::less<>> pools_;
 };

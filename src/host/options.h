@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "channel/programs.h"
 
 namespace coppice::host {
 
@@ -16,6 +17,8 @@ struct Options {
   size_t reactors = 1;
   u64 cache_bytes = 0;
   u64 dirty_bytes = 0;
+  std::string lua;  // The interpreter of channel programs; empty: where it is installed.
+  channel::Limits programs;
 };
 
 // Either options, or the status to exit with: --help and --version are done then, or a mistake was
@@ -27,6 +30,8 @@ struct Parsed {
 Parsed parse_options(int argc, char** argv, const std::string& version);
 
 std::string default_socket();
+// Beside this program, or in ../libexec/coppice.
+std::string default_interpreter();
 
 // The pool files that the folder's symbolic links name, in the order of the links' names. A folder
 // that does not exist names none.

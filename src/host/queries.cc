@@ -11,6 +11,9 @@ Refused gone(std::string_view what) {
   return refused(ENOENT, fmt::format("{} was destroyed", what));
 }
 
+constexpr size_t kHistoryPiece = 16;     // Records read at once.
+constexpr size_t kHistoryBytes = 8_MiB;  // About as much in one answer.
+
 struct Counts {
   u64 datasets = 0, snapshots = 0;
 };
@@ -41,6 +44,7 @@ Task<Attempt<PoolReport>> report_pool(Site& site) {
   report.datasets = counts.datasets;
   report.snapshots = counts.snapshots;
   report.exports = static_cast<u32>(site.exports().views(&site).size());
+  report.transactions = site.pending();
   co_return report;
 }
 
@@ -62,7 +66,19 @@ Task<Attempt<std::vector<VolumeReport>>> report_exported_volumes(Site& site) {
 
 Task<Attempt<std::vector<pool::HistoryRecord>>> read_history(Site& site, u64 from, u32 count_max) {
   const u32 count = count_max == 0 ? kHistoryMax : std::min(count_max, kHistoryMax);
-  auto records = co_await ok(site.pool().history(from, count));
+  // A program's record may be large: no more of them than an answer should hold, but one at least.
+  std::vector<pool::HistoryRecord> records;
+  size_t bytes = 0;
+  while (records.size() < count && bytes < kHistoryBytes) {
+    const size_t wanted = std::min<size_t>(count - records.size(), kHistoryPiece);
+    auto piece = co_await ok(site.pool().history(from, wanted));
+    for (auto& record : piece) {
+      from = record.sequence + 1;
+      bytes += record.command.size() + record.effects.size();
+      records.push_back(std::move(record));
+    }
+    if (piece.size() < wanted) break;
+  }
   co_return records;
 }
 

@@ -18,6 +18,7 @@ struct PoolReport {
   pool::ScrubStatus scrub;
   u64 datasets = 0, snapshots = 0;
   u32 exports = 0;
+  u32 transactions = 0;  // Under way or waiting; programs not counted.
 };
 Task<Attempt<PoolReport>> report_pool(Site& site);
 

@@ -11,6 +11,7 @@
 
 #include "cap/server.h"
 #include "host/daemon.h"
+#include "host/running_programs.h"
 #include "host/wire.h"
 #include "schema/coppice.capnp.h"
 
@@ -29,6 +30,14 @@ schema::Snapshot::Client make_snapshot(Caller caller, Ref<OpenPool> pool, pool::
 schema::Export::Client make_export(Caller caller, Ref<OpenPool> pool, ExportId id, bool pinned);
 schema::Cursor::Client make_cursor(Caller caller, Ref<OpenPool> pool,
                                    std::unique_ptr<ListWalk> walk);
+
+// Pool.startProgram.
+using StartProgramContext =
+    capnp::CallContext<schema::Pool::StartProgramParams, schema::Answer<schema::Program>>;
+kj::Promise<void> start_program(Caller& caller, const Ref<OpenPool>& pool,
+                                StartProgramContext context);
+Task<Attempt<>> kill_program(Daemon& daemon, channel::ProgramId id, std::string why);
+void write(schema::ProgramInfo::Builder to, const channel::ProgramView& view, u64 now_ns);
 
 inline constexpr size_t kCursorsMax = 64;  // Of the daemon.
 size_t open_cursors();
@@ -70,6 +79,13 @@ kj::Promise<void> reply_from(Caller& caller, const Ref<OpenPool>& pool, Context 
 
 // For methods that answer Done.
 inline constexpr auto done = [](auto& results, auto&&...) { results.initValue(); };
+
+template <class Context>
+kj::Promise<void> reply_kill(Caller& caller, channel::ProgramId id, std::string why,
+                             Context context) {
+  return reply(*caller.daemon, kj::mv(context), kill_program(*caller.daemon, id, std::move(why)),
+               done);
+}
 
 // Runs a verb on a target, and answers Done.
 template <class Context>

@@ -92,6 +92,10 @@ class HostServer final : public schema::Host::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> killProgram(KillProgramContext context) override {
+    return reply_kill(caller_, context.getParams().getId(), "killed by " + caller_.who, context);
+  }
+
  private:
   Daemon& daemon() { return *caller_.daemon; }
 

@@ -137,6 +137,28 @@ class PoolServer final : public schema::Pool::Server {
         [](auto& results, const Applied& applied) { write(results.initValue(), applied); });
   }
 
+  kj::Promise<void> invokeMany(InvokeManyContext context) override {
+    const auto params = context.getParams();
+    std::vector<verb::Invocation> invocations;
+    for (const auto each : params.getInvocations()) {
+      auto arguments = read_arguments(each.getArguments());
+      if (!arguments) {
+        write_refusal(context.getResults().initRefusal(), arguments.error());
+        return kj::READY_NOW;
+      }
+      invocations.push_back(verb_of(read_text(each.getVerb())));
+      invocations.back().arguments = *std::move(arguments);
+      invocations.back().dry_run = params.getDryRun();
+    }
+    return from(
+        context, [&](Site& site) { return apply_many(site, std::move(invocations)); },
+        [](auto& results, const Applied& applied) { write(results.initValue(), applied); });
+  }
+
+  kj::Promise<void> startProgram(StartProgramContext context) override {
+    return start_program(caller_, pool_, context);
+  }
+
   kj::Promise<void> create(CreateContext context) override {
     const auto params = context.getParams();
     auto invocation = verb_of("create");

@@ -31,7 +31,20 @@ class Site final : public verb::ExportTable {
   }
   bool listening(const std::string& address) const override { return exports_.listening(address); }
 
+  // An administrative command under way, or waiting for the pool's turn.
+  class Pending {
+   public:
+    explicit Pending(Site& site) : site_(site) { ++site_.pending_; }
+    Pending(const Pending&) = delete;
+    ~Pending() { --site_.pending_; }
+
+   private:
+    Site& site_;
+  };
+  u32 pending() const { return pending_; }
+
  private:
+  u32 pending_ = 0;
   std::unique_ptr<pool::Pool> pool_;
   Exports& exports_;
   verb::Admin admin_;

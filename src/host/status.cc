@@ -88,6 +88,8 @@ Task<Attempt<DaemonReport>> report_daemon(Daemon& daemon) {
     if (!volumes || !*volumes) continue;
     for (auto& volume : **volumes) report.volumes.push_back(std::move(volume));
   }
+  report.programs = co_await ok(daemon.programs().views());
+  report.programs_now_ns = daemon.programs().now_ns();
   auto exports = co_await ok(report_exports(daemon));
   if (exports) report.exports = *std::move(exports);
   auto asking = daemon.exports().listener_views();
@@ -112,6 +114,7 @@ void write(schema::PoolStatus::Builder to, const OpenPool& pool, const PoolRepor
   to.setSnapshots(report.snapshots);
   to.setExports(report.exports);
   to.setOrigin(pool.origin);
+  to.setTransactions(report.transactions);
 }
 
 void write(schema::HostStatus::Builder to, const DaemonReport& report) {
@@ -153,6 +156,9 @@ void write(schema::HostStatus::Builder to, const DaemonReport& report) {
     listeners[i].setAccepted(report.listeners[i].accepted);
   }
   write_texts(to.initWarnings(static_cast<u32>(report.warnings.size())), report.warnings);
+  auto programs = to.initPrograms(static_cast<u32>(report.programs.size()));
+  for (u32 i = 0; i < programs.size(); ++i)
+    write(programs[i], report.programs[i], report.programs_now_ns);
 }
 
 }  // namespace coppice::host

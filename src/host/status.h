@@ -6,6 +6,7 @@
 
 #include "host/daemon.h"
 #include "host/queries.h"
+#include "host/running_programs.h"
 #include "host/wire.h"
 
 namespace coppice::host {
@@ -32,6 +33,8 @@ struct DaemonReport {
   std::vector<ExportView> exports;
   std::vector<ListenerView> listeners;
   std::vector<std::string> warnings;
+  std::vector<channel::ProgramView> programs;
+  u64 programs_now_ns = 0;  // The clock of their started_ns.
 };
 
 // On the main thread. Pools that close meanwhile are left out.

@@ -140,6 +140,9 @@ std::string to_json(const Arguments& arguments) {
       members.add(name, quoted(*text));
     } else if (const Names* names = std::get_if<Names>(&value)) {
       members.add(name, list(*names));
+      if (names->size() > kListedMax) {  // So that nobody takes a part for the whole.
+        members.add(name + "_count", std::to_string(names->size()));
+      }
     } else {
       members.add(name, record(std::get<Pairs>(value)));
     }
