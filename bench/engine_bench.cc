@@ -16,7 +16,7 @@
 #include "io/file_disk.h"
 #include "io/open_file.h"
 #include "io/reactor.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/pool.h"
 #include "rt/scope.h"
 
@@ -35,7 +35,7 @@ struct Worker {
 Task<> work(Worker worker) {
   Prng prng(worker.seed);
   const size_t unit = worker.load == Load::fill ? 1_MiB : blk::kBlock;
-  pool::AlignedBuffer buffer(unit);
+  io::AlignedBuffer buffer(unit);
   for (size_t i = 0; i < unit; ++i) buffer.data()[i] = static_cast<std::byte>(prng.next());
   blk::Device& device = *worker.device;
   const u64 units = device.size_bytes() / unit;

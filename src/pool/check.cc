@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/engine.h"
 #include "pool/node.h"
 

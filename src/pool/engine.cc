@@ -209,7 +209,9 @@ Task<> Engine::close() {
   if (!users_.empty()) co_return fail(Errc::busy, "close the pool", "devices of it are in use");
   scrub_stop_ = true;
   Result<> result;
-  if (!shared_.failed) {
+  if (shared_.failed) {
+    result = std::unexpected(failed_with_);
+  } else {
     Task<> syncing = sync();
     result = co_await std::move(syncing);
   }

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/lane.h"
 #include "pool/mutant.h"
 #include "pool/overlay.h"

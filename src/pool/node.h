@@ -20,7 +20,7 @@
 #include "base/endian.h"
 #include "base/ref.h"
 #include "base/result.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/types.h"
 
 namespace coppice::pool {

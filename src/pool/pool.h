@@ -98,7 +98,9 @@ class Pool {
   // log. Errors: invalid (no pool), unsupported (newer format or feature), corrupt, io.
   static Task<std::unique_ptr<Pool>> open(std::vector<Lane> lanes, Options options);
   virtual ~Pool() = default;   // After close().
-  virtual Task<> close() = 0;  // busy while devices are held. Commits what is dirty.
+  // Commits what is dirty. busy while devices are held: it stays open. After any other error it is
+  // closed, and what was not durable is lost.
+  virtual Task<> close() = 0;
 
   virtual const std::string& name() const = 0;
   virtual const Catalog& catalog() const = 0;

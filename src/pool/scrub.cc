@@ -9,7 +9,7 @@
 #include <charconv>
 
 #include "base/crc32c.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/engine.h"
 #include "pool/node.h"
 

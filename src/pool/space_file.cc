@@ -1,7 +1,7 @@
 // Reading and writing the bitmaps of a Space.
 #include <utility>
 
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/mutant.h"
 #include "pool/space_region.h"
 #include "rt/scope.h"

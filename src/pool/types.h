@@ -7,12 +7,14 @@
 #include "base/check.h"
 #include "base/types.h"
 #include "blk/device.h"
+#include "io/aligned.h"
 #include "io/disk.h"
 
 namespace coppice::pool {
 
 using blk::kBlock;  // Bytes in a block, the unit of allocation and of copy-on-write.
 static_assert(kBlock == io::kDiskBlock);
+using io::AlignedBuffer;
 
 enum class Txg : u64 {};        // Transaction group number; the first committed one is 1.
 enum class BlockAddr : u64 {};  // Block on the device: byte offset / kBlock. 0 is never allocated.

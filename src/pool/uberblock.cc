@@ -5,7 +5,7 @@
 
 #include "base/crc32c.h"
 #include "base/endian.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/node.h"
 #include "pool/space.h"
 
@@ -110,11 +110,33 @@ Task<> write_uberblock(io::Disk& disk, const Uberblock& uberblock) {
   co_return {};
 }
 
+namespace {
+
+// All at once, or, where the device cannot, block by block: those it cannot read stay zeroed, as if
+// they had never been written. io: it can read none.
+Task<> read_label(io::Disk& disk, std::span<std::byte> label) {
+  Task<> reading = disk.read(0, label);
+  if (Result<> whole = co_await std::move(reading); whole) co_return {};
+  std::memset(label.data(), 0, label.size());
+  Result<> failed;
+  u64 good = 0;
+  for (u64 at = 0; at < kLabelBlocks; ++at) {
+    Task<> one = disk.read(at * kBlock, label.subspan(at * kBlock, kBlock));
+    Result<> result = co_await std::move(one);
+    good += result.has_value();
+    if (!result) failed = std::move(result);
+  }
+  if (good == 0) co_return failed;
+  co_return {};
+}
+
+}  // namespace
+
 Task<Uberblock> read_uberblock(io::Disk& disk) {
   if (disk.size_bytes() < kLabelBlocks * kBlock)
     co_return fail(Errc::invalid, "read the pool's label", "it is too small to be a pool");
   AlignedBuffer label(kLabelBlocks * kBlock);
-  Task<> reading = disk.read(0, label.span());
+  Task<> reading = read_label(disk, label.span());
   co_await ok(std::move(reading));
   std::optional<Uberblock> best;
   Error worst{

@@ -160,6 +160,26 @@ TEST(Uberblock, ATornOneLeavesTheOneBefore) {
   }
 }
 
+// A block of the label that the device cannot read is as if it were not there; if it can read none,
+// that is the error.
+TEST(Uberblock, UnreadableBlocksAreLeftOut) {
+  sim::Scheduler scheduler(1);
+  sim::Executor& lane = scheduler.make_executor();
+  sim::Media media(2_MiB, 1);
+  sim::Disk disk(media, lane);
+  Prng prng(1);
+  const Uberblock before = some_uberblock(prng, 63), newest = some_uberblock(prng, 64);
+  ASSERT_TRUE(scheduler.run(lane, write_uberblock(disk, before)));
+  ASSERT_TRUE(scheduler.run(lane, write_uberblock(disk, newest)));
+  media.faults.read_error_one_in = 1;
+  media.faults.end = kBlock;  // The first copy of the newest.
+  const auto read = scheduler.run(lane, read_uberblock(disk));
+  ASSERT_TRUE(read) << describe(read.error());
+  EXPECT_EQ(*read, newest);
+  media.faults.end = ~u64{0};
+  EXPECT_EQ(scheduler.run(lane, read_uberblock(disk)).error().code, Errc::io);
+}
+
 TEST(Uberblock, TooSmallADeviceIsNoPool) {
   sim::Scheduler scheduler(1);
   sim::Executor& lane = scheduler.make_executor();

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
-#include "pool/aligned_buffer.h"
+#include "io/aligned.h"
 #include "pool/volume.h"
 
 namespace coppice::pool {
