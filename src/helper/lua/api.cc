@@ -70,7 +70,11 @@ int call_verb(lua_State* state) {
   if (answer.error == 0 && call != Call::check) ++machine.generation;
   lua_pushinteger(state, answer.error);
   push_answer_value(state, answer);
-  if (answer.error == 0) return lua_isnil(state, -1) ? 1 : 2;
+  if (answer.error == 0) {
+    if (!lua_isnil(state, -1)) return 2;
+    lua_pop(state, 1);
+    return 1;
+  }
   push_answer_message(state, answer);
   return 3;
 }

@@ -126,7 +126,6 @@ int next_row(lua_State* state) {
 }  // namespace
 
 int list_iterator(lua_State* state, const char* what, const char* function) {
-  luaL_checkstring(state, 1);
   if (lua_type(state, 1) != LUA_TSTRING || lua_gettop(state) != 1) {
     return luaL_error(state, "%s: one name is expected; usage: %s(NAME)", function, function);
   }

@@ -216,8 +216,13 @@ class Conversion {
     Entry entry{};
   };
 
+  // Of a value; keys are bytes alone.
   bool take(size_t bytes) {
-    if (++values_ > kReturnedValuesMax || bytes > bytes_left_) too_big_ = true;
+    if (++values_ > kReturnedValuesMax) too_big_ = true;
+    return take_bytes(bytes);
+  }
+  bool take_bytes(size_t bytes) {
+    if (bytes > bytes_left_) too_big_ = true;
     if (too_big_) return false;
     bytes_left_ -= bytes;
     return true;
@@ -281,7 +286,7 @@ class Conversion {
         refuse("a " + std::string(lua_isnumber(state_, -2) != 0 ? "float" : type_at(state_, -2)) +
                " as a key cannot be returned");
       }
-      good = good && take(sizeof(u32) + key.entry.first.size());
+      good = good && take_bytes(sizeof(u32) + key.entry.first.size());
       if (good) {
         const size_t path_size = path_.size();
         path_ += "." + key.entry.first.substr(0, kPathPartMax);

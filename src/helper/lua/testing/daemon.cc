@@ -12,6 +12,33 @@
 
 #include "base/check.h"
 
+namespace coppice::message {
+
+void PrintTo(const Value& value, std::ostream* out) {
+  if (const bool* flag = std::get_if<bool>(&value.data)) {
+    *out << (*flag ? "true" : "false");
+  } else if (const i64* integer = std::get_if<i64>(&value.data)) {
+    *out << *integer;
+  } else if (const double* real = std::get_if<double>(&value.data)) {
+    *out << *real << "f";
+  } else if (const std::string* text = std::get_if<std::string>(&value.data)) {
+    *out << '"' << *text << '"';
+  } else if (const List* list = std::get_if<List>(&value.data)) {
+    *out << '[';
+    for (const Value& each : *list) PrintTo(each, out), *out << ", ";
+    *out << ']';
+  } else if (const Record* record = std::get_if<Record>(&value.data)) {
+    *out << '{';
+    for (const auto& [name, each] : *record)
+      *out << name << " = ", PrintTo(each, out), *out << ", ";
+    *out << '}';
+  } else {
+    *out << "nil";
+  }
+}
+
+}  // namespace coppice::message
+
 namespace coppice::lua::testing {
 namespace {
 
@@ -193,6 +220,23 @@ Outcome Daemon::run(const Begin& begin, const Reply& reply, const Limits& limits
 
 Outcome Daemon::run(std::string_view source, const Reply& reply, const Limits& limits) {
   return run(begin_of(source, limits), reply, limits);
+}
+
+Daemon& shared_daemon() {
+  static Daemon daemon;
+  return daemon;
+}
+
+message::Value value_of(std::string_view source, const Daemon::Reply& reply) {
+  Outcome outcome = shared_daemon().run(source, reply);
+  if (!outcome.end) return "no End";
+  if (outcome.end->ending != message::Ending::returned) return outcome.end->message;
+  return std::move(outcome.end->value);
+}
+
+std::string error_of(std::string_view source, const Daemon::Reply& reply) {
+  const Outcome outcome = shared_daemon().run(source, reply);
+  return outcome.end ? outcome.end->message : "no End";
 }
 
 Begin begin_of(std::string_view source, const Limits& limits) {

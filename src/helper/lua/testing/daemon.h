@@ -4,11 +4,17 @@
 
 #include <functional>
 #include <optional>
+#include <ostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "message/program.h"
+
+namespace coppice::message {
+void PrintTo(const Value& value, std::ostream* out);  // For failures of tests.
+}  // namespace coppice::message
 
 namespace coppice::lua::testing {
 
@@ -63,6 +69,13 @@ class Daemon {
   u64 last_id_ = 0;
   std::vector<message::Ended> ended_{};
 };
+
+// One for all tests of the process; each program has a process of its own anyway.
+Daemon& shared_daemon();
+// What a program returns, "MESSAGE" as a text if it fails.
+message::Value value_of(std::string_view source, const Daemon::Reply& reply = {});
+// Its error's message; "" if it ends well.
+std::string error_of(std::string_view source, const Daemon::Reply& reply = {});
 
 Begin begin_of(std::string_view source, const Limits& limits = {});
 bool send_all(int stream, std::span<const std::byte> bytes);
