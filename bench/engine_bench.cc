@@ -98,7 +98,7 @@ int run(const char* path, u64 volume_bytes) {
   const pool::DatasetId id = session.transaction->new_dataset(dataset);
   session.transaction->add_tree_op(pool::MakeVolume{id});
   must(io::block_on(*sync, pool->commit(std::move(session), {})), "commit");
-  auto handle = must(io::block_on(*sync, pool->open_volume(id, false)), "volume");
+  auto handle = must(io::block_on(*sync, pool->open_volume(id)), "volume");
   blk::Device& device = handle->device();
 
   const auto measure = [&](const char* name, Load load, u64 operations, u64 workers) {

@@ -327,7 +327,7 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   ++exports_.at(entry->id).clients;
 
   auto opening = raw(snapshot) != 0 ? site.pool().open_snapshot(snapshot)
-                                    : site.pool().open_volume(dataset, read_only);
+                                    : site.pool().open_volume(dataset);
   auto handle = co_await std::move(opening);
   if (!handle || client.doomed) {
     if (handle) handle->reset();

@@ -9,8 +9,6 @@
 namespace coppice::pool {
 namespace {
 constexpr u64 kTickNs = 100'000'000;  // How exactly a group's age is watched.
-constexpr u64 kGroupShare = 3;        // An open group closes at 3/8 of what may be dirty.
-constexpr u64 kGroupOf = 8;
 constexpr u64 kGrantMin = 16;    // Blocks of one grant, or
 constexpr u64 kGrantShare = 64;  // this part of what is free.
 }  // namespace
@@ -70,7 +68,7 @@ Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
       admin_(sync_executor()) {
   shared_.cached_blocks_max = static_cast<i64>(std::max<u64>(1, options_.cache_bytes / kBlock));
   shared_.dirty_bytes_max = static_cast<i64>(options_.dirty_bytes_max);
-  shared_.group_bytes_max = static_cast<i64>(options_.dirty_bytes_max / kGroupOf * kGroupShare);
+  shared_.group_bytes_max = group_bytes_max(shared_.dirty_bytes_max);
   want_job_.engine = this;
   want_job_.run = [](rt::Job& job) {
     Engine& engine = *static_cast<WantJob&>(job).engine;
@@ -374,7 +372,7 @@ bool Engine::volume_state_missing(DatasetId id) const {
   return catalog_->volume_state(id) == nullptr;
 }
 
-Task<std::unique_ptr<Pool::Handle>> Engine::open_volume(DatasetId id, bool) {
+Task<std::unique_ptr<Pool::Handle>> Engine::open_volume(DatasetId id) {
   while (frozen_ && !shared_.failed) co_await thawed_.wait();
   const Dataset* dataset = catalog_->dataset(id);
   if (dataset == nullptr || volume_state_missing(id))

@@ -29,8 +29,13 @@ namespace coppice::pool {
 // recovery.cc: writes an empty pool.
 Task<> make_pool(Lane sync, Pool::CreateOptions options, u64 device_blocks);
 inline constexpr u64 kPoolBytesMin = 16_MiB;
+// What the catalog has to store, as changes of its tree. They look into `stored`.
+std::vector<Change> tree_changes(const std::vector<Catalog::StoredChange>& stored);
 // Of `total` blocks, those that users' writes leave to administration.
 u64 reserve_blocks(u64 total);
+// At this part of what may be dirty a group closes: with one that is being written and one that is
+// about to close, there is room for what comes meanwhile.
+constexpr i64 group_bytes_max(i64 dirty_bytes_max) { return dirty_bytes_max / 8 * 3; }
 
 class Engine final : public Pool, private Control {
  public:
@@ -49,7 +54,7 @@ class Engine final : public Pool, private Control {
   Task<Txg> commit(Session session, HistoryRecord history) override;
   Task<> record(HistoryRecord history) override;
   Task<std::vector<HistoryRecord>> history(u64 from_sequence, size_t count_max) override;
-  Task<std::unique_ptr<Handle>> open_volume(DatasetId id, bool read_only) override;
+  Task<std::unique_ptr<Handle>> open_volume(DatasetId id) override;
   Task<std::unique_ptr<Handle>> open_snapshot(SnapshotId id) override;
   bool in_use(DatasetId id) const override;
   bool in_use(SnapshotId id) const override;

@@ -31,6 +31,14 @@ u64 reserve_blocks(u64 total) {
   return std::max(total / kReserveShare, std::min(kReserveBlocksMin, total / kReserveShareMax));
 }
 
+std::vector<Change> tree_changes(const std::vector<Catalog::StoredChange>& stored) {
+  std::vector<Change> changes;
+  changes.reserve(stored.size());
+  for (const auto& [key, value] : stored)
+    changes.push_back({key, value ? std::optional<std::string_view>(*value) : std::nullopt});
+  return changes;
+}
+
 Task<> Engine::commit_group() {
   Commit commit;
   commit.txg = open_;
@@ -193,10 +201,7 @@ Task<> Engine::merge_dead(Commit& commit) {
 
 Task<> Engine::merge_catalog(Commit& commit) {
   const std::vector<Catalog::StoredChange> stored = catalog_->take_changes();
-  std::vector<Change> changes;
-  changes.reserve(stored.size());
-  for (const auto& [key, value] : stored)
-    changes.push_back({key, value ? std::optional<std::string_view>(*value) : std::nullopt});
+  const std::vector<Change> changes = tree_changes(stored);
   NodeWriter writer(nodes_, sync_space_, commit.txg);
   Task<NodePtr> merging = merge(nodes_, writer, commit.catalog_root, changes, commit.nodes_dropped);
   commit.catalog_root = co_await ok(std::move(merging));
@@ -283,7 +288,7 @@ void Engine::settle(Txg durable) {
   const i64 most = static_cast<i64>(options_.dirty_bytes_max);
   const i64 fits = std::max(kGroupBytesMin, free / kNodeCostBlocks * static_cast<i64>(kBlock));
   shared_.dirty_bytes_max = std::min(most, fits);
-  shared_.group_bytes_max = shared_.dirty_bytes_max * 3 / 8;
+  shared_.group_bytes_max = group_bytes_max(shared_.dirty_bytes_max);
 }
 
 Task<> Engine::punch(Run run) {

@@ -126,7 +126,7 @@ class Pool {
     virtual ~Handle() = default;
     virtual blk::Device& device() = 0;
   };
-  virtual Task<std::unique_ptr<Handle>> open_volume(DatasetId id, bool read_only) = 0;
+  virtual Task<std::unique_ptr<Handle>> open_volume(DatasetId id) = 0;
   virtual Task<std::unique_ptr<Handle>> open_snapshot(SnapshotId id) = 0;
   virtual bool in_use(
       DatasetId id) const = 0;  // Somebody holds a Handle of it, or of one of its snapshots.

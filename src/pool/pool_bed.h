@@ -217,7 +217,7 @@ class Bed {
   }
 
   blk::Device& device(DatasetId id) {
-    auto opened = run(pool->open_volume(id, false));
+    auto opened = run(pool->open_volume(id));
     EXPECT_TRUE(opened);
     handles.push_back(std::move(*opened));
     return handles.back()->device();

@@ -43,10 +43,7 @@ Task<> make_pool(Lane sync, Pool::CreateOptions options, u64 device_blocks) {
   std::unique_ptr<Space> space = Space::make(device_blocks, guid);
   std::unique_ptr<Catalog> catalog = Catalog::make(options.name, guid, options.now_s);
   const std::vector<Catalog::StoredChange> stored = catalog->take_changes();
-  std::vector<Change> changes;
-  for (const auto& [key, value] : stored)
-    changes.push_back({key, value ? std::optional<std::string_view>(*value) : std::nullopt});
-
+  const std::vector<Change> changes = tree_changes(stored);
   Uberblock uberblock;
   uberblock.guid = guid;
   uberblock.txg = Txg{1};

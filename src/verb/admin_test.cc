@@ -53,7 +53,7 @@ class Bed {
   }
   // Writes one block of the volume.
   void write(pool::DatasetId id, u64 block) {
-    auto handle = run(pool->open_volume(id, false));
+    auto handle = run(pool->open_volume(id));
     if (!handle) return;
     blk::Device& device = (*handle)->device();
     if (block * pool::kBlock < device.size_bytes()) {

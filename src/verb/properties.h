@@ -114,6 +114,6 @@ struct Effective {
 };
 std::optional<Effective> effective_property(const pool::CatalogView& view, pool::DatasetId id,
                                             std::string_view name);
-bool read_only(const pool::CatalogView& view, pool::DatasetId id);  // For open_volume().
+bool read_only(const pool::CatalogView& view, pool::DatasetId id);  // Itself or inherited.
 
 }  // namespace coppice::verb

@@ -200,7 +200,7 @@ Task<std::unique_ptr<Opened>> PoolSubject::open(std::string name) {
   } else {
     const pool::DatasetId id = find_dataset(catalog, name);
     if (raw(id) == 0) co_return fail(Errc::not_found, "opening a volume", name);
-    auto opened = co_await ok(pool_->open_volume(id, false));
+    auto opened = co_await ok(pool_->open_volume(id));
     handle = std::move(opened);
   }
   co_return std::make_unique<OpenedHandle>(std::move(handle));
