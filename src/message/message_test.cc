@@ -255,6 +255,12 @@ TEST(Packets, ComeBackEqual) {
   EXPECT_TRUE(ended->id == 1 && ended->signal == 2 && ended->status == 3);
 }
 
+TEST(Packets, OfOneKindAreNoneOfAnother) {
+  EXPECT_FALSE(decode<Ended>(encode(Started{})));
+  EXPECT_FALSE(decode<Started>(encode(Ended{})));
+  EXPECT_FALSE(decode<Nursery>(encode(Spawn{})));
+}
+
 TEST(Frames, HeadsOfNoFrameAreRefused) {
   const auto head = [](u32 length, u8 kind) {
     std::byte bytes[kFrameHeadBytes];

@@ -5,6 +5,9 @@
 namespace coppice::message {
 namespace {
 
+// What a packet of the nursery begins with.
+enum class Packet : u8 { nursery = 1, spawn = 2, started = 3, ended = 4 };
+
 template <class Enum>
 Enum get_enum(Decoder& from, Enum first, Enum last, bool& good) {
   const Enum value = from.get<Enum>();
@@ -64,6 +67,7 @@ std::optional<FrameHead> decode_head(std::span<const std::byte, kFrameHeadBytes>
 
 std::vector<std::byte> encode(const Nursery& message) {
   Encoder to;
+  to.put(Packet::nursery);
   to.put(message.version);
   to.put(static_cast<u32>(message.verbs.size()));
   for (const VerbName& verb : message.verbs) {
@@ -76,6 +80,7 @@ std::vector<std::byte> encode(const Nursery& message) {
 template <>
 std::optional<Nursery> decode(std::span<const std::byte> bytes) {
   Decoder from(bytes);
+  const bool mine = from.get<Packet>() == Packet::nursery;
   Nursery message;
   message.version = from.get<u32>();
   const size_t count = from.get_count(2 * sizeof(u32));
@@ -85,11 +90,12 @@ std::optional<Nursery> decode(std::span<const std::byte> bytes) {
     verb.name = from.get_text();
     verb.usage = from.get_text();
   }
-  return checked(from, true, std::move(message));
+  return checked(from, mine, std::move(message));
 }
 
 std::vector<std::byte> encode(const Spawn& message) {
   Encoder to;
+  to.put(Packet::spawn);
   to.put(message.id);
   to.put(message.cpu_ns_max);
   to.put(message.memory_bytes_max);
@@ -99,15 +105,17 @@ std::vector<std::byte> encode(const Spawn& message) {
 template <>
 std::optional<Spawn> decode(std::span<const std::byte> bytes) {
   Decoder from(bytes);
+  const bool mine = from.get<Packet>() == Packet::spawn;
   Spawn message;
   message.id = from.get<u64>();
   message.cpu_ns_max = from.get<u64>();
   message.memory_bytes_max = from.get<u64>();
-  return checked(from, true, std::move(message));
+  return checked(from, mine, std::move(message));
 }
 
 std::vector<std::byte> encode(const Started& message) {
   Encoder to;
+  to.put(Packet::started);
   to.put(message.id);
   to.put(message.pid);
   to.put(message.error);
@@ -117,15 +125,17 @@ std::vector<std::byte> encode(const Started& message) {
 template <>
 std::optional<Started> decode(std::span<const std::byte> bytes) {
   Decoder from(bytes);
+  const bool mine = from.get<Packet>() == Packet::started;
   Started message;
   message.id = from.get<u64>();
   message.pid = from.get<u32>();
   message.error = from.get<i32>();
-  return checked(from, true, std::move(message));
+  return checked(from, mine, std::move(message));
 }
 
 std::vector<std::byte> encode(const Ended& message) {
   Encoder to;
+  to.put(Packet::ended);
   to.put(message.id);
   to.put(message.signal);
   to.put(message.status);
@@ -135,11 +145,12 @@ std::vector<std::byte> encode(const Ended& message) {
 template <>
 std::optional<Ended> decode(std::span<const std::byte> bytes) {
   Decoder from(bytes);
+  const bool mine = from.get<Packet>() == Packet::ended;
   Ended message;
   message.id = from.get<u64>();
   message.signal = from.get<i32>();
   message.status = from.get<i32>();
-  return checked(from, true, std::move(message));
+  return checked(from, mine, std::move(message));
 }
 
 // ------------------------------------------------------------------ the program's stream
