@@ -36,9 +36,9 @@ bool add_rules(scmp_filter_ctx context) {
               allow(context, SCMP_SYS(exit_group));
   if (!kRelaxed) {
     // malloc asks for these when what was set aside for it is used up; it copes with a refusal.
-    for (const int call : {SCMP_SYS(brk), SCMP_SYS(mmap)}) {
-      good = good && seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOMEM), call, 0) == 0;
-    }
+    // That of brk is not an errno but an address below the one asked for.
+    good = good && seccomp_rule_add(context, SCMP_ACT_ERRNO(0), SCMP_SYS(brk), 0) == 0 &&
+           seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOMEM), SCMP_SYS(mmap), 0) == 0;
     return good;
   }
   const auto no_code = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
