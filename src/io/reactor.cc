@@ -176,9 +176,14 @@ void Reactor::fire_timers() {
   }
 }
 
+// Those that were there: what they post has its turn after the kernel's completions, so a task that
+// yields lets everything else go first.
 void Reactor::run_jobs() {
-  for (u64 count = 0; first_ != nullptr && count < kJobsPerTurn; ++count) {
+  rt::Job** const end = last_;
+  bool more = first_ != nullptr;
+  for (u64 count = 0; more && count < kJobsPerTurn; ++count) {
     rt::Job& job = *first_;
+    more = &job.link != end;
     first_ = job.link;
     if (first_ == nullptr) last_ = &first_;
     ++counters_.jobs;
