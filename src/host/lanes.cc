@@ -12,7 +12,7 @@ constexpr u64 kPollNs = 30'000;
 Result<std::unique_ptr<Lanes>> Lanes::create(size_t io_lanes) {
   CHECK(io_lanes > 0 && io_lanes <= kIoLanesMax);
   std::unique_ptr<Lanes> lanes(new Lanes());
-  TRY(lanes->sync_, io::Reactor::create({.name = "sync"}));
+  TRY(lanes->sync_, io::Reactor::create({.name = "sync", .poll_ns = kPollNs}));
   for (size_t i = 0; i < io_lanes; ++i) {
     auto lane = std::make_unique<IoLane>();
     TRY(lane->reactor, io::Reactor::create({.name = fmt::format("io-{}", i), .poll_ns = kPollNs}));
