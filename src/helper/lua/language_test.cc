@@ -204,6 +204,17 @@ TEST(Language, HasRandomNumbersOfASeedOnly) {
   EXPECT_EQ(value_of("math.randomseed(7, 8) return 1"), Value(i64{1}));
 }
 
+// A sort that goes badly takes its pivots at random: from a clock, in Lua as it comes.
+TEST(Language, SortsWithoutAClock) {
+  EXPECT_EQ(value_of(R"(
+    local t = {}
+    for i = 1, 20000 do t[i] = "key" .. i % 100 end
+    table.sort(t)
+    for i = 2, #t do assert(t[i - 1] <= t[i]) end
+    return #t)"),
+            Value(i64{20'000}));
+}
+
 // Everything that could differ from run to run, in two zygotes: order of keys that are texts,
 // numbers, tables and functions, addresses, what is left after collection, counts.
 TEST(Language, IsTheSameInEveryRun) {

@@ -187,10 +187,11 @@ lua_Alloc __wrap_lua_getallocf(lua_State* thread, void** context) {
   return coppice::lua::allocate_buffer;
 }
 
-// math.random's first seed is made of it too. There is no clock here.
+// math.random's first seed and the pivots of table.sort are made of these. There is no clock here.
 long __wrap_time(long* into) {
   if (into != nullptr) *into = 0;
   return 0;
 }
+long __wrap_clock() { return 0; }
 }
 // NOLINTEND(bugprone-reserved-identifier)
