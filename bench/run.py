@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import programs  # noqa: E402
 import report  # noqa: E402
 import snapshots  # noqa: E402
 import speed  # noqa: E402
@@ -33,12 +34,14 @@ def arguments():
     parser.add_argument("--snapshots", type=int, default=100_000)
     parser.add_argument("--clone-depth", type=int, default=1000)
     parser.add_argument("--idle-volumes", type=int, default=1000)
-    parser.add_argument("--only", choices=("speed", "snapshots"), help="one half alone")
+    parser.add_argument("--program-verbs", type=int, default=10_000, help="verbs in one channel program")
+    parser.add_argument("--only", choices=("speed", "snapshots", "programs"), help="one part alone")
     parser.add_argument("--quick", action="store_true", help="small and short: shows that it runs, not how fast")
     options = parser.parse_args()
     if options.quick:
         options.size, options.seconds, options.rounds = 256 << 20, 1, 1
         options.snapshots, options.clone_depth, options.idle_volumes = 11_000, 50, 50
+        options.program_verbs = 500
     return options
 
 
@@ -60,10 +63,12 @@ def main():
     results, goals = {}, []
     try:
         say(machine())
-        if options.only != "snapshots":
+        if options.only in (None, "speed"):
             results, goals = speed.run(os.path.join(link, "v"), options, say)
-        if options.only != "speed":
+        if options.only in (None, "snapshots"):
             goals += snapshots.run(os.path.join(link, "v"), options, say)
+        if options.only in (None, "programs"):
+            goals += programs.run(os.path.join(link, "v"), options, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(link, ignore_errors=True)

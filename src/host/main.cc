@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "host/interpreters.h"
 #include "host/rpc.h"
 #include "host/startup.h"
 
@@ -21,6 +22,8 @@ int run(const Options& options, const std::string& version) {
     log_line(describe(control.error()));
     return 1;
   }
+  auto zygote = channel::Zygote::start(options.lua);  // It forks: before there is any thread.
+  const std::string no_programs = zygote ? "" : describe(zygote.error());
   auto lanes = Lanes::create(options.reactors);
   if (!lanes) {
     log_line(describe(lanes.error()));
@@ -33,6 +36,9 @@ int run(const Options& options, const std::string& version) {
                  .dirty_bytes_max = options.dirty_bytes,
                  .version = version},
                 log_line);
+  ProgramHost programs((*lanes)->sync(), zygote ? *std::move(zygote) : nullptr, options.programs);
+  auto readied = loop.start(ProgramHost::open(programs, daemon, no_programs)).wait(io.waitScope);
+  CHECK(readied.has_value());
   auto files = options.pools;
   if (auto configured = configured_pools(options.config))
     files.insert(files.end(), configured->begin(), configured->end());
@@ -57,6 +63,8 @@ int run(const Options& options, const std::string& version) {
   loop.idle().wait(io.waitScope);
   auto closed = loop.start(daemon.shutdown()).wait(io.waitScope);
   CHECK(closed.has_value());
+  auto ended = loop.start(ProgramHost::close(programs, daemon)).wait(io.waitScope);
+  CHECK(ended.has_value());
   if (!control->bound.empty()) unlink(control->bound.c_str());
   return 0;
 }
