@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "rt/abandon.h"
 
 namespace coppice::pool {
@@ -11,7 +13,7 @@ struct PagePool::Slab {
   u32 counts[kSlabPages];
   u16 free_pages[kSlabPages];  // A stack.
   u32 free_count;
-  u32 place;  // In with_room_, while free_count > 0.
+  u32 place;  // In with_room_.
   PagePool* pool;
 
   std::byte* page(u32 index) { return reinterpret_cast<std::byte*>(this) + u64{index} * kBlock; }
@@ -21,7 +23,19 @@ PagePool::~PagePool() {
   static_assert(sizeof(Slab) <= kBlock);
   // After a simulated power cut a page may be held by a coroutine that is gone for good.
   CHECK(used_pages_ == 0 || rt::Abandon::active());
-  while (!with_room_.empty()) unmap(with_room_.back());
+  for (std::vector<Slab*>* each : {&with_room_, &spare_})
+    for (Slab* slab : *each) unmap(slab);
+}
+
+void PagePool::add_room(Slab* slab) {
+  slab->place = static_cast<u32>(with_room_.size());
+  with_room_.push_back(slab);
+}
+
+void PagePool::remove_room(Slab* slab) {
+  with_room_.back()->place = slab->place;
+  with_room_[slab->place] = with_room_.back();
+  with_room_.pop_back();
 }
 
 PagePool::Slab* PagePool::map_slab() {
@@ -39,28 +53,26 @@ PagePool::Slab* PagePool::map_slab() {
   slab->pool = this;
   for (u32 page = kSlabPages - 1; page > 0; --page)
     slab->free_pages[slab->free_count++] = static_cast<u16>(page);
-  slab->place = static_cast<u32>(with_room_.size());
-  with_room_.push_back(slab);
   ++slabs_;
-  ++spare_slabs_;
   return slab;
 }
 
 void PagePool::unmap(Slab* slab) {
   CHECK(slabs_ > 0);
-  with_room_.back()->place = slab->place;
-  with_room_[slab->place] = with_room_.back();
-  with_room_.pop_back();
   CHECK(munmap(slab, PageRef::kSlabBytes) == 0);
   --slabs_;
 }
 
 PageRef PagePool::allocate() {
   if ((used_pages_ + 1) * kBlock > limit_bytes_) return {};
-  Slab* slab = with_room_.empty() ? map_slab() : with_room_.back();
-  if (slab == nullptr) return {};
+  if (with_room_.empty()) {
+    Slab* fresh = spare_.empty() ? map_slab() : spare_.back();
+    if (fresh == nullptr) return {};
+    if (!spare_.empty()) spare_.pop_back();
+    add_room(fresh);
+  }
+  Slab* slab = with_room_.back();
   CHECK(slab->free_count > 0);
-  if (slab->free_count == kSlabPages - 1) --spare_slabs_;
   const u32 page = slab->free_pages[--slab->free_count];
   if (slab->free_count == 0) with_room_.pop_back();
   CHECK(slab->counts[page] == 0);
@@ -78,16 +90,15 @@ void PageRef::release(std::byte* data) {
 void PagePool::give_back(Slab* slab, u32 page) {
   CHECK(used_pages_ > 0 && page > 0);
   --used_pages_;
-  if (slab->free_count == 0) {
-    slab->place = static_cast<u32>(with_room_.size());
-    with_room_.push_back(slab);
-  }
+  if (slab->free_count == 0) add_room(slab);
   slab->free_pages[slab->free_count++] = static_cast<u16>(page);
   if (slab->free_count < kSlabPages - 1) return;
-  if (spare_slabs_ > 0)
-    unmap(slab);
-  else
-    ++spare_slabs_;
+  remove_room(slab);
+  spare_.push_back(slab);
+  while (spare_.size() > std::max<u64>(1, slabs_ / kSpareShare)) {
+    unmap(spare_.back());
+    spare_.pop_back();
+  }
 }
 
 }  // namespace coppice::pool

@@ -2,8 +2,9 @@
 //
 // Theory. Pages are cut from slabs of 2 MiB, mapped at a multiple of their size and advised to be
 // huge pages. The first page of a slab holds the counts of the others, so a PageRef is one pointer:
-// its slab is found by rounding down. A page goes back to the pool with its last reference; a slab
-// without pages in use goes back to the system unless it is the only spare one.
+// its slab is found by rounding down. A page goes back to the pool with its last reference. Slabs
+// without pages in use are kept, for getting memory from the system costs more than writing to it,
+// but no more than a part of all slabs; the rest go back to the system.
 #pragma once
 
 #include <utility>
@@ -64,16 +65,19 @@ class PagePool {
  private:
   friend class PageRef;
   static constexpr u32 kSlabPages = PageRef::kSlabBytes / kBlock;  // The first is the slab's own.
+  static constexpr u64 kSpareShare = 8;  // Of all slabs, one in so many may be spare; or one.
   struct Slab;
   Slab* map_slab();
   void unmap(Slab* slab);
+  void add_room(Slab* slab);
+  void remove_room(Slab* slab);
   void give_back(Slab* slab, u32 page);
 
   u64 limit_bytes_;
   u64 used_pages_ = 0;
   u64 slabs_ = 0;
-  u64 spare_slabs_ = 0;           // With no page in use.
-  std::vector<Slab*> with_room_;  // Slabs with a free page.
+  std::vector<Slab*> spare_;      // With no page in use.
+  std::vector<Slab*> with_room_;  // With some in use and some free.
 };
 
 }  // namespace coppice::pool
