@@ -87,7 +87,8 @@ constexpr std::pair<std::string_view, std::string_view> kLibraries[] = {
      "upper"},
     {"table", "concat insert move pack remove sort unpack"},
     {"math",
-     "abs acos asin atan ceil cos deg exp floor fmod huge log max maxinteger min mininteger modf "
+     "abs acos asin atan atan2 ceil cos cosh deg exp frexp ldexp log10 pow sinh tanh floor fmod "
+     "huge log max maxinteger min mininteger modf "
      "pi "
      "rad random randomseed sin sqrt tan tointeger type ult"},
     {"utf8", "char charpattern codepoint codes len offset"},

@@ -76,7 +76,7 @@ for name in pool.list.descendants(root) do datasets[#datasets + 1] = name end
 for _, dataset in ipairs(datasets) do
   local snapshots = {}
   for name in pool.list.snapshots(dataset) do
-    local text = name:match("@" .. PREFIX .. "(.*)$")
+    local text = name:match("@auto%-(.+)$")
     local time = text and parse(text)
     if text == now then result.created = result.created + 1 end
     if time then table.insert(snapshots, {name = name, time = time, text = text}) end

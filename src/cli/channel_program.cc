@@ -102,10 +102,11 @@ Failure said() { return {"", kExitRefused}; }  // Everything is on stderr alread
 Attempt<> show_failure(schema::ProgramResult::Reader result) {
   constexpr int kTimedOut = ETIME;
   fmt::print(stderr, "Channel program execution failed:\n{}\n", text_of(result.getMessage()));
-  const std::string traceback = text_of(result.getTraceback());
+  std::string traceback = text_of(result.getTraceback());
+  while (!traceback.empty() && traceback.front() == '\n') traceback.erase(0, 1);
   if (!traceback.empty())
-    fmt::print(stderr, "{}{}", traceback, traceback.back() == '\n' ? "" : "\n");
-  if (result.getErrno() == kTimedOut)
+    fmt::print(stderr, "stack traceback:\n{}{}", traceback, traceback.back() == '\n' ? "" : "\n");
+  if (result.getErrno() == kTimedOut && result.getInstructions() > 0)
     fmt::print(stderr, "{} Lua instructions\n", result.getInstructions());
   return std::unexpected(said());
 }

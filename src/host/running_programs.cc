@@ -124,15 +124,14 @@ void RemoteObserver::abandon() {
 
 // --- Programs -----------------------------------------------------------------------------------
 
-Task<Attempt<channel::Outcome>> RunningPrograms::run(Daemon& daemon, Ref<ProgramRun> run,
-                                                     channel::Program program) {
+Task<> RunningPrograms::run(Daemon& daemon, Ref<ProgramRun> run, channel::Program program) {
   auto work =
       run_there(*run->pool->site, *programs_, run->id, std::move(program), run->observer.get());
   auto running = daemon.in_pool(run->pool, std::move(work));
-  auto result = co_await std::move(running);
+  run->result = co_await std::move(running);
   run->ended = true;
   runs_.erase(run->id);
-  co_return result;
+  co_return {};
 }
 
 Task<Attempt<Ref<ProgramRun>>> RunningPrograms::start(Daemon& daemon, Ref<OpenPool> pool,
@@ -157,11 +156,9 @@ Task<Attempt<Ref<ProgramRun>>> RunningPrograms::start(Daemon& daemon, Ref<OpenPo
   started->pool = pool;
   started->observer = std::move(observer);
   runs_.emplace(id, started);
-  started->done = loop_.start(run(daemon, started, std::move(program)))
-                      .then([started](Result<Attempt<channel::Outcome>> result) mutable {
-                        started->result = std::move(result);
-                      })
-                      .fork();
+  // The promise must not hold what it is a member of: its own callback would destroy it.
+  started->done =
+      loop_.start(run(daemon, started, std::move(program))).then([](Result<>) {}).fork();
   co_return started;
 }
 

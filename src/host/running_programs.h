@@ -84,8 +84,7 @@ class RunningPrograms {
   u64 now_ns() const { return sync_.now_ns(); }
 
  private:
-  Task<Attempt<channel::Outcome>> run(Daemon& daemon, Ref<ProgramRun> run,
-                                      channel::Program program);
+  Task<> run(Daemon& daemon, Ref<ProgramRun> run, channel::Program program);
 
   cap::Loop& loop_;
   rt::Executor& sync_;

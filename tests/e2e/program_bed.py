@@ -54,6 +54,7 @@ class ProgramCase(harness.EndToEnd):
                                    env={**os.environ, "COPPICE_SOCKET": self.daemon.control})
         process.stdin.write(source)
         process.stdin.close()
+        process.stdin = None  # For communicate().
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         return process
