@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kBufferBytes = message::kAskBytesMax + message::kFrameHeadBytes;
 // How often an answer is looked for before the process goes to sleep for it. Most answers take a
 // few microseconds, and waking takes as long again.
-constexpr int kLooks = 40;
+constexpr int kLooks = 80;
 
 }  // namespace
 
