@@ -70,6 +70,8 @@ u64 count_of(Machine& machine, const char* source, u64 max) {
   if (status != LUA_OK) lua_pop(machine.state, 1);
   const u64 used = machine.instructions_used();
   machine.stop = Stop::none;
+  machine.traced = false;  // By the one that was cut short.
+  machine.traceback.clear();
   return used;
 }
 

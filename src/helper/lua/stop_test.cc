@@ -59,6 +59,16 @@ TEST(Instructions, LimitExactly) {
   }
 }
 
+// The traceback of a limit is of the program that met it.
+TEST(Instructions, LimitTellsWhereItStruck) {
+  const Outcome cut =
+      shared_daemon().run("local rounds = 7\nwhile rounds > 0 do end", {}, {.instructions = 1000});
+  ASSERT_TRUE(cut.end);
+  EXPECT_EQ(cut.end->ending, Ending::instructions);
+  EXPECT_THAT(cut.end->traceback, HasSubstr(":2: in main chunk"));
+  EXPECT_THAT(cut.end->traceback, HasSubstr("rounds = 7"));
+}
+
 // Coroutines count as if there were none: what they use is the program's, whoever resumes them.
 TEST(Instructions, OfCoroutinesCount) {
   const char* source = R"(
