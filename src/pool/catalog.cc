@@ -197,15 +197,33 @@ u64 Catalog::next_id() { return state_->header.next_id++; }
 
 const std::map<u64, Job>& Catalog::jobs() const { return state_->jobs; }
 
+std::vector<u64> Catalog::prune_jobs(DatasetId dataset) const {
+  std::vector<u64> ids;
+  for (auto at = state_->prunes.lower_bound({dataset, 0});
+       at != state_->prunes.end() && at->first == dataset; ++at)
+    ids.push_back(at->second);
+  return ids;
+}
+
+void Catalog::State::keep_job(Job job) {
+  const u64 id = job.id;
+  if (const auto* prune = std::get_if<PruneDead>(&job.work)) prunes.emplace(prune->dataset, id);
+  jobs.insert_or_assign(id, std::move(job));
+}
+
 void Catalog::put_job(Job job) {
   CHECK(job.id != 0);
   state_->touch(Table::job, job.id);
-  const u64 id = job.id;
-  state_->jobs.insert_or_assign(id, std::move(job));
+  state_->keep_job(std::move(job));
 }
 
 void Catalog::erase_job(u64 id) {
-  if (state_->jobs.erase(id) > 0) state_->touch(Table::job, id);
+  const auto place = state_->jobs.find(id);
+  if (place == state_->jobs.end()) return;
+  if (const auto* prune = std::get_if<PruneDead>(&place->second.work))
+    state_->prunes.erase({prune->dataset, id});
+  state_->jobs.erase(place);
+  state_->touch(Table::job, id);
 }
 
 void Catalog::add_history(HistoryRecord record) {

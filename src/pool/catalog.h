@@ -100,6 +100,7 @@ class Catalog final : public CatalogView {
   void set_snapshot_written(SnapshotId id, u64 written_blocks);
   u64 next_id();  // For segments and jobs: the same counter as ids.
   const std::map<u64, Job>& jobs() const;
+  std::vector<u64> prune_jobs(DatasetId dataset) const;  // Ids of its PruneDead jobs.
   void put_job(Job job);
   void erase_job(u64 id);
   void add_history(HistoryRecord record);  // Assigns the sequence; stored, not kept in memory.

@@ -83,6 +83,7 @@ struct Catalog::State {
   std::unordered_map<SnapshotId, Snapshot> snapshots;
   Bookmarks bookmarks;
   std::map<u64, Job> jobs;
+  std::set<std::pair<DatasetId, u64>> prunes;  // Of jobs: the PruneDead ones, by dataset.
   std::map<std::string, std::string, std::less<>> values;
   CatalogHeader header;
   u64 guid_seed = 0;  // Guid of the root dataset.
@@ -111,6 +112,7 @@ struct Catalog::State {
     dirty.push_back({table, id, std::move(name)});
   }
   u64 new_guid(u64 id) const;
+  void keep_job(Job job);
   Result<> add_loaded(RecordAssembler::Record record);
   std::optional<std::string> encoded(const RecordName& name) const;
 };

@@ -90,7 +90,7 @@ Result<> Catalog::State::add_loaded(RecordAssembler::Record record) {
     }
     case Table::job: {
       TRY(Job job, decode_job(id, record.bytes));
-      jobs.emplace(id, std::move(job));
+      keep_job(std::move(job));
       return {};
     }
     case Table::value: {

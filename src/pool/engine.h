@@ -135,6 +135,7 @@ class Engine final : public Pool, private Control {
 
   // jobs.cc
   Task<> run_jobs(Commit& commit);
+  Task<bool> run_job(Commit& commit);
   Task<bool> free_tree(Commit& commit, FreeTree& work, u64& freed);
   Task<bool> prune_dead(Commit& commit, PruneDead& work, u64& freed);
   Task<bool> drop_dead(Commit& commit, DropDead& work, u64& freed);

@@ -11,6 +11,9 @@ namespace coppice::pool {
 namespace {
 constexpr u64 kJobStepsMax = 100'000;  // Extents or entries looked at in one group.
 constexpr size_t kTurnItems = 1024;
+constexpr size_t kJobsPerGroup = 4096;
+constexpr u64 kJobsNs = 20'000'000;  // After that no other is begun in the group.
+constexpr size_t kJobsPerTurn = 64;  // Of the lane.
 
 // Frees a tree from the left. Aborts with `cancelled` before the leaf at which it has done enough.
 class TreeFreer final : public Walk {
@@ -60,8 +63,24 @@ class TreeFreer final : public Walk {
 
 }  // namespace
 
+// Many are small (a program may destroy thousands of volumes): those share a group.
 Task<> Engine::run_jobs(Commit& commit) {
-  if (catalog_->jobs().empty()) co_return {};
+  const u64 begun = sync_executor().now_ns();
+  for (size_t count = 0; count < kJobsPerGroup && !catalog_->jobs().empty(); ++count) {
+    Task<bool> running = run_job(commit);
+    const bool ended = co_await ok(std::move(running));
+    want_group();  // There may be more, and what was freed is reusable one group later.
+    if (!ended || sync_executor().now_ns() - begun >= kJobsNs) co_return {};
+    // The next looks at the index: what this one took out of it must be gone.
+    Task<> merging = merge_dead(commit);
+    co_await ok(std::move(merging));
+    if (count % kJobsPerTurn == kJobsPerTurn - 1) co_await rt::yield(sync_executor());
+  }
+  co_return {};
+}
+
+// The next in turn. Whether it has ended.
+Task<bool> Engine::run_job(Commit& commit) {
   auto at = catalog_->jobs().upper_bound(job_cursor_);  // Take turns among jobs.
   if (at == catalog_->jobs().end()) at = catalog_->jobs().begin();
   Job job = at->second;
@@ -84,8 +103,7 @@ Task<> Engine::run_jobs(Commit& commit) {
   } else {
     catalog_->put_job(std::move(job));
   }
-  want_group();  // There may be more, and what was freed is reusable one group later.
-  co_return {};
+  co_return done;
 }
 
 Task<bool> Engine::free_tree(Commit& commit, FreeTree& work, u64& freed) {

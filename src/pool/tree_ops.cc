@@ -112,8 +112,8 @@ Task<> Engine::prune(Commit& commit, DatasetId id, Drops dropped) {
   const Snapshot* next_kept = catalog_->snapshot(catalog_->first_snapshot_after(id, dropped.last));
   const bool committed = next_kept != nullptr && raw(next_kept->createtxg) != 0;
   const Txg upto = committed ? next_kept->createtxg : commit.txg;
-  add_job(PruneDead{id, dropped.first, upto, {}}, 0);
   VolumeState* state = catalog_->edit_volume_state(id);
+  if (state->dead_blocks > 0) add_job(PruneDead{id, dropped.first, upto, {}}, 0);
   const Snapshot* last = catalog_->snapshot(catalog_->last_snapshot_upto(id, commit.txg));
   const Txg youngest = last == nullptr ? Txg{} : last->createtxg;
   if (youngest >= state->last_snapshot) co_return {};
@@ -212,10 +212,10 @@ Task<> Engine::promote(Commit& commit, const Promote& op) {
   if (none_left && old->last_snapshot == at) old->last_snapshot = Txg{};
   // A prune under way on the old dataset goes on in both halves.
   std::vector<PruneDead> halves;
-  for (const auto& [id, job] : catalog_->jobs())
-    if (const auto* prune = std::get_if<PruneDead>(&job.work);
-        prune && prune->dataset == op.old_origin_dataset)
-      halves.push_back({op.clone, prune->after, prune->upto, {}});
+  for (const u64 id : catalog_->prune_jobs(op.old_origin_dataset)) {
+    const PruneDead& prune = std::get<PruneDead>(catalog_->jobs().at(id).work);
+    halves.push_back({op.clone, prune.after, prune.upto, {}});
+  }
   for (PruneDead& half : halves) add_job(std::move(half), 0);
   co_return {};
 }
@@ -260,14 +260,11 @@ void Engine::drop_volume(const DropVolume& op) {
   if (state == nullptr) return;  // A group.
   const u64 own = state->live.referenced_blocks - state->inherited_blocks;
   if (!state->live.root.empty()) add_job(FreeTree{state->live.root, state->origin_txg, 0}, own);
-  for (const Slice& slice : state->dead)
-    add_job(DropDead{slice, state->origin_txg}, state->dead_blocks);
-  std::vector<u64> moot;
-  for (const auto& [id, job] : catalog_->jobs())
-    if (const auto* prune = std::get_if<PruneDead>(&job.work);
-        prune && prune->dataset == op.dataset)
-      moot.push_back(id);
-  for (const u64 id : moot) catalog_->erase_job(id);
+  if (state->dead_blocks + state->inherited_dead_blocks > 0) {
+    for (const Slice& slice : state->dead)
+      add_job(DropDead{slice, state->origin_txg}, state->dead_blocks);
+  }
+  for (const u64 moot : catalog_->prune_jobs(op.dataset)) catalog_->erase_job(moot);
   catalog_->erase_volume_state(op.dataset);
 }
 
