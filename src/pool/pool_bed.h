@@ -108,6 +108,23 @@ class Bed {
     lose([](sim::Media& media) { media.power_loss(); });
     return finished;
   }
+  // Starts the task, and cuts the power after so many steps; then `drop` drops what else there is
+  // in memory. true: it had finished by then.
+  template <class T>
+  bool lose_power_during(Task<T> task, u64 steps, const std::function<void()>& drop) {
+    auto running = std::make_unique<Task<T>>(std::move(task));
+    scheduler_.start(scheduler_.executor(0), *running);
+    scheduler_.run_steps(steps);
+    const bool finished = running->finished();
+    scheduler_.abandon();
+    {
+      rt::Abandon guard;
+      running.reset();
+      drop();
+    }
+    power_loss();
+    return finished;
+  }
   void settle() { scheduler_.run_for(1'000'000); }
 
   // Administration straight through transactions.
