@@ -55,11 +55,11 @@ size_t objects_in(const verb::Changes& changes) {
          report.changed.size() + changes.effects.size();
 }
 
-// Of what is no verb: the call and its texts and numbers.
+// What was asked that is no verb: its texts and numbers.
 std::string words_of(const Ask& ask) {
-  std::string line(name_of(ask.call));
+  std::string line;
   for (const Value& each : ask.positional) {
-    line += ' ';
+    if (!line.empty()) line += ' ';
     if (const auto* text = std::get_if<std::string>(&each.data)) {
       verb::append_quoted(line, *text);
     } else if (const i64* number = std::get_if<i64>(&each.data)) {

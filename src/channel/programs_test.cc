@@ -382,8 +382,8 @@ TEST_F(Endings, UnderTheEyesOfATrace) {
   EXPECT_EQ(run(scene, true, &spectator).error, 0);
   EXPECT_EQ(spectator.events,
             (std::vector<std::string>{"sync|create tank/x|0", "check|create tank/x|17",
-                                      "get|get tank/x type|0", "list|list children tank|0",
-                                      "note|note 'hello world'|0"}));
+                                      "get|tank/x type|0", "list|children tank|0",
+                                      "note|'hello world'|0"}));
   EXPECT_EQ(spectator.numbers, (std::vector<u64>{1, 2, 3, 4, 5}));
 }
 

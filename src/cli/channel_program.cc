@@ -77,7 +77,7 @@ class Observer final : public schema::ProgramObserver::Server {
         event.getErrno() == 0
             ? "ok"
             : fmt::format("{} ({})", text_of(event.getErrnoName()), text_of(event.getMessage()));
-    fmt::print(stderr, "{:>6} {:>8} {:<7}{}{}\n", event.getNumber(),
+    fmt::print(stderr, "{:>6} {:>8} {:<9} {}{}\n", event.getNumber(),
                show_nanoseconds(event.getElapsedNs()), text_of(event.getMode()),
                text_of(event.getCommand()),
                event.getErrno() == 0 && text_of(event.getMode()) == "note" ? "" : " -> " + outcome);

@@ -45,6 +45,24 @@ std::string words_to(const CLI::App& app) {
                                      : words_to(*app.get_parent()) + " " + app.get_name();
 }
 
+// What is wrong with the words, in one line.
+std::string problem_of(const CLI::App& app, const CLI::Error& error) {
+  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty()) {
+    // With fallthrough, what a command does not know is left to its parent.
+    for (const CLI::App* each = &app; each != nullptr; each = each->get_parent()) {
+      const std::vector<std::string> words = each->remaining();
+      if (!words.empty())
+        return fmt::format("there is no command '{} {}'", words_to(app), words.front());
+    }
+    return "a command is missing";
+  }
+  std::string text = error.what();
+  for (char& each : text) {
+    if (each == '\n') each = ' ';
+  }
+  return text;
+}
+
 }  // namespace
 
 Attempt<Connection*> Session::connect() {
@@ -99,11 +117,8 @@ std::expected<CommandLine::Chosen, int> CommandLine::parse(std::vector<std::stri
   } catch (const CLI::Success& wish) {  // --help, --version
     return std::unexpected(root_.exit(wish));
   } catch (const CLI::Error& error) {
-    std::string text = error.what();
-    for (char& each : text) {
-      if (each == '\n') each = ' ';
-    }
-    fmt::print(stderr, "coppice: {} (see '{} --help')\n", text, words_to(deepest(root_)));
+    const CLI::App& app = deepest(root_);
+    fmt::print(stderr, "coppice: {} (see '{} --help')\n", problem_of(app, error), words_to(app));
     return std::unexpected(kExitUsage);
   }
   CHECK(action_ != nullptr);

@@ -22,6 +22,14 @@ class CommandLine(harness.EndToEnd):
             with self.subTest(arguments=arguments):
                 self.assertEqual(2, self.daemon.run(*arguments).returncode)
 
+    def test_an_unknown_command_is_named(self):
+        for words, message in ((("frob",), "there is no command 'coppice frob'"),
+                               (("pool", "frob"), "there is no command 'coppice pool frob'"),
+                               ((), "a command is missing"), (("pool",), "a command is missing")):
+            done = self.daemon.run(*words)
+            self.assertEqual(2, done.returncode)
+            self.assertIn(message, done.stderr)
+
     def test_wrong_names_and_sizes_are_refused_in_a_line(self):
         for name in BAD_NAMES:
             with self.subTest(name=name):

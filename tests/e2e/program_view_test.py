@@ -26,7 +26,7 @@ class Inside(ProgramCase):
         self.assertRegex(lines[0], r"^ +1 +[\d.]+\w+ sync +create .*tank/a.*ops:x=1.* -> ok$")
         self.assertRegex(lines[1], r"^ +2 +[\d.]+\w+ sync +create .*tank/a.* -> EEXIST \(.*exists.*\)$")
         self.assertIn("half way", lines[2])
-        self.assertIn("exists", lines[3])
+        self.assertRegex(lines[3], r"exists +tank/a -> ok$")
         self.assertIn("return: true", done.stdout)
 
     def test_explain_lists_the_effects_and_asks(self):
