@@ -73,7 +73,6 @@ constexpr Function kZfsVerbs[] = {
     {"set_prop", "dataset property value", 3, "", ""},
     {"snapshot", "dataset", 1, "", ""},
 };
-constexpr std::string_view kVerbModes[] = {"check", "sync", "try"};
 
 // Names of Lua's own that are there.
 constexpr std::string_view kGlobals =

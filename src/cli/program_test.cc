@@ -33,10 +33,10 @@ Said say(Words words) {
 
 const std::vector<std::string>& commands() {
   static const std::vector<std::string> kCommands = {
-      "pool",    "create",   "destroy",  "rename",    "promote",  "resize",  "snapshot",
-      "clone",   "rollback", "bookmark", "hold",      "release",  "holds",   "set",
-      "inherit", "list",     "get",      "export",    "unexport", "exports", "status",
-      "top",     "history",  "version",  "completion"};
+      "pool",    "create",   "destroy",  "rename",     "promote",  "resize",  "snapshot",
+      "clone",   "rollback", "bookmark", "hold",       "release",  "holds",   "set",
+      "inherit", "list",     "get",      "export",     "unexport", "exports", "status",
+      "top",     "history",  "version",  "completion", "program"};
   return kCommands;
 }
 
@@ -87,6 +87,18 @@ TEST(CommandLine, WrongUsageExitsWith2InOneLine) {
       {"export", "tank/v", "--pin", "--no-pin"},
       {"history"},
       {"history", "-n", "x", "tank"},
+      {"history", "tank", "--replay", "3"},
+      {"history", "tank", "--onto", "other"},
+      {"program"},
+      {"program", "tank"},
+      {"program", "--kill", "x"},
+      {"program", "--kill", "3", "tank", "a.lua"},
+      {"program", "--check", "a.lua", "--kill", "3"},
+      {"program", "-t", "many", "tank", "a.lua"},
+      {"program", "-t", "0", "tank", "a.lua"},
+      {"program", "-m", "-1", "tank", "a.lua"},
+      {"program", "--yes", "tank", "a.lua"},
+      {"program", "--explain", "tank", "-"},
       {"completion", "csh"},
   };
   for (const Words& words : cases) {
@@ -106,6 +118,9 @@ TEST(CommandLine, WithoutADaemonTheLineSaysWhatToDo) {
                          {"export", "tank/v", "--nbd", "tcp:[::1]:0"},
                          {"pool", "create", "tank", "/nonexistent/x", "--size", "1G"},
                          {"set", "a:b=-1=2", "tank/v"},
+                         {"program", "-nj", "-t", "5K", "tank", "/dev/null", "-n", "--kill", "--"},
+                         {"program", "--kill", "3"},
+                         {"history", "tank", "--replay", "3", "--onto", "other"},
                          {"get", "used,available", "tank/v", "-rHp"}};
   for (const Words& words : cases) {
     SCOPED_TRACE(testing::PrintToString(words));

@@ -282,5 +282,57 @@ TEST(Address, MakesUris) {
   EXPECT_FALSE(bind_address("tcp:localhost").has_value());
 }
 
+TEST(Programs, AreRefusedWithoutAnInterpreterAndNoneCanBeKilled) {
+  Bed bed;
+  auto client = bed.client();
+  auto host = client.host();
+  const cap::Fd file = testing::empty_file(64_MiB);
+  auto create = host.createPoolRequest();
+  create.setFile(kj::heap<Carrier<schema::File>>(testing::duplicate(file)));
+  create.setName("tank");
+  auto pool = bed.ask(std::move(create)).getValue();
+  auto start = pool.startProgramRequest();
+  auto spec = start.initSpec();
+  spec.setName("x.lua");
+  spec.setSource(kj::StringPtr("return 1").asBytes());
+  const auto refused = bed.ask(std::move(start));
+  ASSERT_TRUE(refused.hasRefusal());
+  EXPECT_EQ(refused.getRefusal().getErrno(), ENOTSUP);
+  auto kill = host.killProgramRequest();
+  kill.setId(1);
+  const auto none = bed.ask(std::move(kill));
+  ASSERT_TRUE(none.hasRefusal());
+  EXPECT_EQ(none.getRefusal().getErrno(), ENOENT);
+}
+
+TEST(Verbs, ManyAreOneTransaction) {
+  Bed bed;
+  auto client = bed.client();
+  auto host = client.host();
+  const cap::Fd file = testing::empty_file(64_MiB);
+  auto create = host.createPoolRequest();
+  create.setFile(kj::heap<Carrier<schema::File>>(testing::duplicate(file)));
+  create.setName("tank");
+  auto pool = bed.ask(std::move(create)).getValue();
+  const auto make = [&](std::vector<std::string> names) {
+    auto request = pool.invokeManyRequest();
+    auto list = request.initInvocations(static_cast<u32>(names.size()));
+    for (u32 i = 0; i < list.size(); ++i) {
+      list[i].setVerb("create");
+      auto arguments = list[i].initArguments(1);
+      arguments[0].setName("name");
+      arguments[0].initValue().setText(names[i]);
+    }
+    return bed.ask(std::move(request));
+  };
+  EXPECT_FALSE(make({"tank/a", "tank/a/b"}).hasRefusal());
+  EXPECT_EQ(make({"tank/c", "tank/a"}).getRefusal().getErrno(), EEXIST);
+  for (const auto& [name, there] : {std::pair("tank/a/b", true), std::pair("tank/c", false)}) {
+    auto ask = pool.datasetRequest();
+    ask.setName(name);
+    EXPECT_EQ(bed.ask(std::move(ask)).hasValue(), there) << name;
+  }
+}
+
 }  // namespace
 }  // namespace coppice::host
