@@ -75,7 +75,7 @@ TEST(Verbs, TakeTheirArgumentsInOrderOrByName) {
        {{"properties", Record{{"a:b", "x"}, {"readonly", "on"}}}}},
       {"pool.sync.snapshot{{'tank/a@1', 'tank/b@1'}, recursive = false}",
        "sync snapshot",
-       {List{"tank/a@1", "tank/b@1"}},
+       {Value(List{"tank/a@1", "tank/b@1"})},
        {{"recursive", false}}},
       {"pool.sync.set({'tank/a', 'tank/b'}, {quota = 5})",
        "sync set",

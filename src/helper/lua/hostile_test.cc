@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "base/prng.h"
+#include "helper/lua/seal.h"
 #include "helper/lua/testing/daemon.h"
 
 namespace coppice::lua {
@@ -164,7 +165,7 @@ TEST(HostileProgram, EndsInOrder) {
     const Outcome outcome = shared_daemon().run(
         each.source,
         [](const Ask& ask) { return ok(ask.call == Call::list ? Value(i64{1}) : Value()); },
-        {.instructions = 2'000'000, .cpu_ns = 1'000'000'000});
+        {.instructions = 1'000'000, .cpu_ns = 2'000'000'000});
     if (!outcome.end) {
       EXPECT_EQ(each.ending, kAny);
       EXPECT_EQ(outcome.ended.signal, SIGPROF);
@@ -296,16 +297,16 @@ TEST(HostileDaemon, CannotConfuseLists) {
       Value(),
       true,
       List{},
-      List{List{}},
+      List{Value(List{})},
       List{List{}, "x"},
       List{List{}, i64{0}, i64{0}},
       List{Record{}, i64{0}},
       List{List{true}, i64{0}},
-      List{List{List{}}, i64{0}},
+      List{List{Value(List{})}, i64{0}},
       List{List{}, i64{5}},
-      List{List{List{"a"}}, i64{-1}},
+      List{List{Value(List{"a"})}, i64{-1}},
       List{List(5000, Value(List{"a"})), i64{0}},
-      List{List{List(17, Value("x"))}, i64{0}},
+      List{List{Value(List(17, Value("x")))}, i64{0}},
   };
   for (size_t i = 0; i < std::size(kPages); ++i) {
     SCOPED_TRACE(i);
@@ -361,6 +362,8 @@ TEST(Processes, DieAloneByASignal) {
   testing::Daemon& daemon = shared_daemon();
   for (const int signal : {SIGSEGV, SIGKILL, SIGABRT, SIGBUS}) {
     SCOPED_TRACE(signal);
+    // A sanitizer reports what is an error, by calls that the filter does not admit.
+    if (kRelaxed && (signal == SIGSEGV || signal == SIGBUS)) continue;
     const auto child = daemon.spawn();
     const auto other = daemon.spawn();
     ASSERT_EQ(kill(static_cast<pid_t>(child.pid), signal), 0);

@@ -23,16 +23,24 @@ namespace {
 // The deepest that Lua's C stack can get (200 levels, kCloseDepthMax + 1 times over) with room.
 constexpr size_t kStackBytes = 6_MiB;
 
+// Arguments of a call as the filter sees them, by their place.
+constexpr scmp_arg_cmp equal(unsigned argument, u64 value) {
+  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
+}
+constexpr scmp_arg_cmp without(unsigned argument, u64 bits) {
+  return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = 0};
+}
+
 bool allow(scmp_filter_ctx context, int call, std::initializer_list<scmp_arg_cmp> conditions = {}) {
   return seccomp_rule_add_array(context, SCMP_ACT_ALLOW, call,
                                 static_cast<unsigned>(conditions.size()), conditions.begin()) == 0;
 }
 
 bool add_rules(scmp_filter_ctx context) {
-  const auto stream_only = SCMP_A0_32(SCMP_CMP_EQ, kStreamDescriptor);
+  const auto stream_only = equal(0, kStreamDescriptor);
   // No address: it is connected, and no other may be named.
-  bool good = allow(context, SCMP_SYS(recvfrom), {stream_only, SCMP_A4(SCMP_CMP_EQ, 0)}) &&
-              allow(context, SCMP_SYS(sendto), {stream_only, SCMP_A4(SCMP_CMP_EQ, 0)}) &&
+  bool good = allow(context, SCMP_SYS(recvfrom), {stream_only, equal(4, 0)}) &&
+              allow(context, SCMP_SYS(sendto), {stream_only, equal(4, 0)}) &&
               allow(context, SCMP_SYS(exit_group));
   if (!kRelaxed) {
     // malloc asks for these when what was set aside for it is used up; it copes with a refusal.
@@ -41,10 +49,10 @@ bool add_rules(scmp_filter_ctx context) {
            seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOMEM), SCMP_SYS(mmap), 0) == 0;
     return good;
   }
-  const auto no_code = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+  const auto no_code = without(2, PROT_EXEC);
   good = good && allow(context, SCMP_SYS(mmap), {no_code}) &&
          allow(context, SCMP_SYS(mprotect), {no_code}) &&
-         allow(context, SCMP_SYS(write), {SCMP_A0_32(SCMP_CMP_EQ, 2)});
+         allow(context, SCMP_SYS(write), {equal(0, 2)});
   for (const int call : {SCMP_SYS(munmap), SCMP_SYS(madvise), SCMP_SYS(sched_yield),
                          SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(sigaltstack)}) {
     good = good && allow(context, call);

@@ -220,8 +220,7 @@ TEST(Memory, LimitIsTheProgramsOwn) {
 // Functions of the library run without instructions. What bounds them is the CPU limit.
 TEST(CpuLimit, EndsWhatCountsNoInstructions) {
   const char* kSources[] = {
-      "return string.find(string.rep('a', 300000), string.rep('a?', 300000) .. string.rep('a', "
-      "300000))",
+      "local a, n = 'a', 300000 return a:rep(n):find(('a?'):rep(n) .. a:rep(n))",
       "return string.rep('a', 40):find('.-.-.-.-.-.-.-.-b')",
       "local t = {} for i = 1, 200000 do t[i] = i end while true do table.concat(t) end",
   };

@@ -178,7 +178,7 @@ TEST(Argument, IsWhatTheChunkIsCalledWith) {
   begin.argument = Record{{"a", List{i64{5}, 2.5}},
                           {"b", false},
                           {"c", "text"},
-                          {"d", List{List{"x"}}},
+                          {"d", List{Value(List{"x"})}},
                           {"e", Value()}};
   EXPECT_EQ(shared_daemon().run(begin).end->value, tree);
   begin.argument = {};

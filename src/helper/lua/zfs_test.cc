@@ -219,8 +219,8 @@ Answer lists(const Ask& ask) {
     return ok(i64{1});
   }
   if (ask.call != Call::page) return ok();
-  if (what == "holds") return ok(List{List{List{"keep", i64{1700000000}}}, i64{0}});
-  if (what == "user_properties") return ok(List{List{List{"a:b", "x", "tank"}}, i64{0}});
+  if (what == "holds") return ok(List{List{Value(List{"keep", i64{1700000000}})}, i64{0}});
+  if (what == "user_properties") return ok(List{List{Value(List{"a:b", "x", "tank"})}, i64{0}});
   if (what == "system_properties") return ok(List{List{List{"type"}, List{"used"}}, i64{0}});
   return ok(List{List{List{"tank/one"}, List{"tank/two"}}, i64{0}});
 }
