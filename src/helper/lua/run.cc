@@ -61,6 +61,8 @@ int load_and_call(lua_State* state) {
   const int results = lua_gettop(state) - base;
   if (results > 1) {
     run.returned.error = "more than one value returned: a program returns one, or a table of them";
+  } else if (results == 1 && lua_isnil(state, -1)) {
+    run.returned.value = true;  // As zfs program has it: there is a result, which has no value.
   } else if (results == 1) {
     const size_t bytes_max = std::min<size_t>(message::kFrameBytesMax - kFrameSlackBytes,
                                               std::max<size_t>(begin.memory_bytes_max, 1));

@@ -29,7 +29,7 @@ TEST(Returned, IsConvertedByThisTable) {
   } kCases[] = {
       {"", {}},
       {"return", {}},
-      {"return nil", {}},
+      {"return nil", true},
       {"return true", true},
       {"return false", false},
       {"return 0", i64{0}},

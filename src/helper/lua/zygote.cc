@@ -68,6 +68,7 @@ class Zygote {
   [[noreturn]] void be_child(const message::Spawn& spawn, int stream);
 
   int socket_;
+  const pid_t zygote_ = getpid();
   Arena arena_;
   Machine machine_;
   Shed shed_{};
@@ -150,6 +151,7 @@ bool Zygote::prepare_all() {
 
 void Zygote::be_child(const message::Spawn& spawn, int stream) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != zygote_) _exit(1);  // It died before that.
   const size_t cap = arena_.top_bytes() + 2 * spawn.memory_bytes_max + kFragmentBytes;
   Stream socket(kStreamDescriptor);
   if (!arena_.set_cap(std::max(cap, kZygoteCapBytes), true) ||
