@@ -66,7 +66,7 @@ class CommandLine(ProgramCase):
 
     def test_return_values_convert_by_the_rules_of_zfs(self):
         table = [
-            ("true", True), ("false", False), ("0", 0), ("-1", -1), ("math.maxinteger", (1 << 63) - 1),
+            ("true", True), ("false", False), ("nil", True), ("0", 0), ("-1", -1), ("math.maxinteger", (1 << 63) - 1),
             ("math.mininteger", -(1 << 63)), ("1.5", 1.5), ("2^53", 9007199254740992.0), ("'text'", "text"),
             ("''", ""), ("{}", {}), ("{1, 'b', {c = false}}", {"1": 1, "2": "b", "3": {"c": False}}),
             ("{[true] = 1}", {"true": 1}), ("{[-5] = 'x'}", {"-5": "x"}), ("ENOENT", 2), ("'\\u{e9}'", "\u00e9"),
