@@ -38,7 +38,7 @@ void put_texts(lua_State* state, int count, message::Encoder& ask) {
 void check_texts(lua_State* state, int count, const char* usage) {
   bool good = lua_gettop(state) == count;
   for (int i = 1; i <= count; ++i) good = good && lua_type(state, i) == LUA_TSTRING;
-  if (!good) luaL_error(state, "wrong arguments; usage: %s", usage);
+  if (!good) raise(state, "wrong arguments; usage: %s", usage);
 }
 
 // ------------------------------------------------------------------ verbs
@@ -50,10 +50,10 @@ int call_verb(lua_State* state) {
   const auto verb = static_cast<u16>(lua_tointeger(state, lua_upvalueindex(2)));
   const char* function = lua_tostring(state, lua_upvalueindex(3));
   if (call == Call::sync && !machine.sync) {
-    return luaL_error(state,
-                      "%s: changing the pool requires passing sync=TRUE: this program was started "
-                      "read-only (-n); pool.try.%s shows what would happen",
-                      function, machine.verbs[verb].name.c_str());
+    return raise(state,
+                 "%s: changing the pool requires passing sync=TRUE: this program was started "
+                 "read-only (-n); pool.try.%s shows what would happen",
+                 function, machine.verbs[verb].name.c_str());
   }
   message::Encoder& ask = begin_ask(state, call, verb);
   bool good = true;
@@ -62,8 +62,8 @@ int call_verb(lua_State* state) {
     good = false;
   }
   if (!good) {
-    return luaL_error(state, "%s: wrong arguments: %s; usage: %s", function, machine.wrong.c_str(),
-                      machine.verbs[verb].usage.c_str());
+    return raise(state, "%s: wrong arguments: %s; usage: %s", function, machine.wrong.c_str(),
+                 machine.verbs[verb].usage.c_str());
   }
   AnswerView answer = finish_ask(state);
   if (answer.fatal) demand(state, answer, function);
@@ -192,7 +192,7 @@ int seal_first(lua_State* state) {
 
 void open_zfs(lua_State* state) {
   const std::string_view source = zfs_source();
-  const int status = luaL_loadbufferx(state, source.data(), source.size(), "=zfs", "t");
+  const int status = luaL_loadbufferx(state, source.data(), source.size(), kLayerName, "t");
   if (status != LUA_OK) std::fprintf(stderr, "zfs.lua: %s\n", lua_tostring(state, -1));
   CHECK(status == LUA_OK);
   lua_getglobal(state, "pool");

@@ -1,5 +1,8 @@
 #include "helper/lua/ask.h"
 
+#include <cstdarg>
+#include <cstring>
+
 #include "helper/lua/machine.h"
 #include "helper/lua/stream.h"
 #include "helper/lua/values.h"
@@ -13,8 +16,7 @@ AnswerView exchange(lua_State* state) {
   Machine& machine = machine_of(state);
   machine.frame = message::end_frame(*machine.ask);
   if (machine.frame.size() - sizeof(u32) > message::kAskBytesMax) {
-    luaL_error(state, "the arguments are longer than %d bytes",
-               static_cast<int>(message::kAskBytesMax));
+    raise(state, "the arguments are longer than %d bytes", static_cast<int>(message::kAskBytesMax));
   }
   if (machine.stream == nullptr || !machine.stream->send(machine.frame)) stop(state, Stop::lost);
   const auto bytes = machine.stream->receive(message::FrameKind::answer);
@@ -45,6 +47,19 @@ void drop_cursors(lua_State* state) {
   }
 }
 
+// "NAME:LINE: " of the youngest frame that is the program's.
+void push_where(lua_State* state) {
+  lua_Debug frame;
+  for (int level = 1; lua_getstack(state, level, &frame) != 0; ++level) {
+    lua_getinfo(state, "Sl", &frame);
+    if (frame.currentline > 0 && std::strcmp(frame.source, kLayerName) != 0) {
+      lua_pushfstring(state, "%s:%d: ", frame.short_src, frame.currentline);
+      return;
+    }
+  }
+  lua_pushliteral(state, "");
+}
+
 }  // namespace
 
 message::Encoder& begin_ask(lua_State* state, Call call, u16 verb) {
@@ -72,14 +87,16 @@ void demand(lua_State* state, AnswerView& answer, const char* function) {
   if (answer.error == 0 && !answer.fatal) return;
   if (!skip_encoded(answer.rest)) stop(state, Stop::lost);
   push_answer_message(state, answer);
-  raise_top(state, function);
+  raise(state, "%s: %s", function, lua_tostring(state, -1));
 }
 
-int raise_top(lua_State* state, const char* function) {
-  luaL_where(state, 1);
-  lua_pushfstring(state, "%s: ", function);
-  lua_rotate(state, -3, 2);
-  lua_concat(state, 3);
+int raise(lua_State* state, const char* format, ...) {
+  push_where(state);
+  va_list arguments;
+  va_start(arguments, format);
+  lua_pushvfstring(state, format, arguments);
+  va_end(arguments);
+  lua_concat(state, 2);
   return lua_error(state);
 }
 

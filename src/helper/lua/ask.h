@@ -9,6 +9,9 @@
 
 namespace coppice::lua {
 
+// What zfs.lua is called in messages.
+inline constexpr const char* kLayerName = "=[zfs]";
+
 // Starts a question; what it is about is appended to what this returns: a list, then a record.
 message::Encoder& begin_ask(lua_State* state, message::Call call, u16 verb = 0);
 
@@ -27,8 +30,7 @@ void push_answer_message(lua_State* state, AnswerView& answer);
 // Of an answer that may not be a refusal: raises its message as an error of `function`.
 void demand(lua_State* state, AnswerView& answer, const char* function);
 
-// An error whose text is owned by nobody on the stack: "WHERE: FUNCTION: MESSAGE", the message
-// being the string on the top.
-int raise_top(lua_State* state, const char* function);
+// luaL_error, but says where in the program itself, not in the layer over it (kLayerName).
+[[gnu::format(printf, 2, 3)]] int raise(lua_State* state, const char* format, ...);
 
 }  // namespace coppice::lua

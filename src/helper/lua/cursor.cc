@@ -127,7 +127,7 @@ int next_row(lua_State* state) {
 
 int list_iterator(lua_State* state, const char* what, const char* function) {
   if (lua_type(state, 1) != LUA_TSTRING || lua_gettop(state) != 1) {
-    return luaL_error(state, "%s: one name is expected; usage: %s(NAME)", function, function);
+    return raise(state, "%s: one name is expected; usage: %s(NAME)", function, function);
   }
   auto* cursor = new (lua_newuserdatauv(state, sizeof(Cursor), 1)) Cursor;
   cursor->done = true;  // Until the daemon has one too.

@@ -118,6 +118,7 @@ int coroutine_resume(lua_State* state) {
     lua_insert(state, -(results + 1));
     return results + 1;
   }
+  machine_of(state).unwound.clear();
   lua_insert(state, -2);
   return 2;
 }

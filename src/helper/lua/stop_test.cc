@@ -69,6 +69,25 @@ TEST(Instructions, LimitTellsWhereItStruck) {
   EXPECT_THAT(cut.end->traceback, HasSubstr("rounds = 7"));
 }
 
+// The report of a limit shows where it was met, through coroutines, with locals.
+TEST(Limits, ShowWhereTheyWereMet) {
+  const Outcome outcome = shared_daemon().run(R"(
+    local outside = "main"
+    local f = coroutine.wrap(function(count)
+      local inside = "thread"
+      while true do count = count + 1 end
+    end)
+    pcall(f, 5))");
+  ASSERT_TRUE(outcome.end);
+  const std::string& report = outcome.end->traceback;
+  EXPECT_THAT(report, HasSubstr("inside = \"thread\""));
+  EXPECT_THAT(report, HasSubstr("outside = \"main\""));
+  EXPECT_LT(report.find("inside ="), report.find("outside ="));
+  const Outcome memory = shared_daemon().run(
+      "local name = 'collector' local t = {} while true do t[#t + 1] = {name} end");
+  EXPECT_THAT(memory.end->traceback, HasSubstr("name = \"collector\""));
+}
+
 // Coroutines count as if there were none: what they use is the program's, whoever resumes them.
 TEST(Instructions, OfCoroutinesCount) {
   const char* source = R"(
@@ -169,7 +188,7 @@ TEST(Limits, AreNeverCaught) {
       ASSERT_TRUE(outcome.end);
       EXPECT_EQ(outcome.end->ending, means.ending);
       EXPECT_EQ(outcome.end->message, means.message);
-      EXPECT_NE(outcome.end->traceback, "");
+      EXPECT_THAT(outcome.end->traceback, HasSubstr("test.lua:1:"));
       if (means.ending == Ending::instructions) {
         EXPECT_EQ(outcome.end->instructions, 3'000'000U);
       } else {

@@ -182,7 +182,8 @@ TEST(Argument, IsWhatTheChunkIsCalledWith) {
                           {"e", Value()}};
   EXPECT_EQ(shared_daemon().run(begin).end->value, tree);
   begin.argument = {};
-  EXPECT_EQ(shared_daemon().run(begin).end->value, Value());
+  begin.source = "return type((...))";
+  EXPECT_EQ(shared_daemon().run(begin).end->value, Value("nil"));
 }
 
 }  // namespace
