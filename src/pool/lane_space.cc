@@ -84,8 +84,15 @@ void LaneSpace::untake(Run run, Txg txg) {
   const u32 after = whole.count - before - run.count;
   if (before > 0) used.push_back({whole.start, before});
   if (after > 0) used.push_back({run.start + run.count, after});
-  free_.push_back(run);
   free_blocks_ += run.count;
+  // Mostly it was cut from what is now the last run. Left beside it, scraps of one block would pile
+  // up where the next taker looks, until none of them held a node.
+  if (!free_.empty() && run.start + run.count == free_.back().start) {
+    free_.back().start = run.start;
+    free_.back().count += run.count;
+  } else {
+    free_.push_back(run);
+  }
 }
 
 LaneSpace::Taken LaneSpace::report(Txg txg) {

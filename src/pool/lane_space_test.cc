@@ -159,5 +159,35 @@ TEST(LaneSpace, DoesNotHoardWhenSpaceIsShort) {
   EXPECT_LE(held, most);
 }
 
+// Takers that give their last block back find long runs for ever: scraps do not pile up.
+Task<> take_nearly_all(LaneSpace& space, size_t times, u32& shortest) {
+  for (size_t i = 0; i < times; ++i) {
+    Task<Run> taking = space.take(64, Txg(1));
+    const Run run = co_await ok(std::move(taking));
+    shortest = std::min(shortest, run.count);
+    space.untake({run.start + (run.count - 1), 1}, Txg(1));
+  }
+  co_return {};
+}
+
+Task<std::vector<Run>> grant_whole(u64& next, u64 blocks) {
+  std::vector<Run> runs(1, Run{BlockAddr(next), static_cast<u32>(blocks)});
+  next += blocks + 1;
+  co_return runs;
+}
+
+TEST(LaneSpace, KeepsItsRunsWhole) {
+  sim::Scheduler scheduler(1);
+  sim::Executor& lane = scheduler.make_executor();
+  u64 next = 1;
+  LaneSpace space([&next](u64 blocks) { return grant_whole(next, blocks); });
+  u32 shortest = 64;
+  size_t rounds = 200;
+  ASSERT_TRUE(scheduler.run(lane, take_nearly_all(space, rounds, shortest)));
+  EXPECT_EQ(scheduler.run(lane, space.drain()).has_value(), true);
+  u64 pieces = space.surrender().size();
+  EXPECT_LT(pieces, rounds / 8) << "scraps of one block lie about";
+}
+
 }  // namespace
 }  // namespace coppice::pool

@@ -44,8 +44,8 @@ class NodeStore {
 
 // Collects the nodes that merges make, packs them side by side into large writes, and puts them
 // into the store's cache. add() gives the pointer at once; the bytes are on the disk after
-// finish(), which must be awaited even when a merge failed. After an error the group is lost and
-// nothing may be named.
+// finish(). Before it is destroyed finish() or drain() was awaited; a merge() that fails has done
+// so. After an error the group is lost and nothing may be named.
 class NodeWriter {
  public:
   NodeWriter(NodeStore& store, Allocator& allocator, Txg birth);
@@ -54,6 +54,7 @@ class NodeWriter {
   // no_space, also when free space is so torn that no two blocks lie side by side.
   Task<NodePtr> add(u8 level, std::span<const std::byte> bytes);
   Task<> finish();
+  Task<> drain();  // Waits for what is under way, and begins nothing.
   u64 blocks_written() const;
   const std::vector<NodePtr>& written() const;
   Txg birth() const;

@@ -40,6 +40,8 @@ u64 NodeWriter::blocks_written() const { return state_->blocks; }
 const std::vector<NodePtr>& NodeWriter::written() const { return state_->written; }
 Txg NodeWriter::birth() const { return state_->birth; }
 
+Task<> NodeWriter::drain() { return state_->writes.join(); }
+
 Task<NodePtr> NodeWriter::add(u8 level, std::span<const std::byte> bytes) {
   CHECK(bytes.size() % kBlock == 0 && bytes.size() <= kNodeBytesMax && !bytes.empty());
   State& state = *state_;

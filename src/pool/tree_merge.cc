@@ -382,7 +382,13 @@ Task<NodePtr> merge(NodeStore& store, NodeWriter& writer, NodePtr root,
     CHECK(i == 0 || changes[i - 1].key < changes[i].key);
   }
   Merger merger(store, writer, dropped);
-  co_return co_await merger.run(root, changes);
+  Task<NodePtr> running = merger.run(root, changes);
+  Result<NodePtr> merged = co_await std::move(running);
+  if (!merged) {  // Whoever gives up now must not find writes under way.
+    Task<> draining = writer.drain();
+    (void)co_await std::move(draining);
+  }
+  co_return std::move(merged);
 }
 
 }  // namespace coppice::pool

@@ -53,7 +53,9 @@ class Workshop {
     const std::vector<pool::Lane> lanes = {{sync_.get(), sync_disk_.get()},
                                            {lane_.get(), lane_disk_.get()}};
     must(run(pool::Pool::create(lanes[0], {.name = "tank", .seed = 7})), "create the pool");
-    pool_ = must(run(pool::Pool::open(lanes, {.name = "tank"})), "open the pool");
+    pool::Options opening{.name = "tank"};
+    opening.warn = [](std::string line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    pool_ = must(run(pool::Pool::open(lanes, std::move(opening))), "open the pool");
   }
   Workshop(const Workshop&) = delete;
   ~Workshop() {
