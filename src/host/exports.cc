@@ -326,8 +326,8 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   clients_.emplace(number, std::move(made));
   ++exports_.at(entry->id).clients;
 
-  auto opening = raw(snapshot) != 0 ? site.pool().open_snapshot(snapshot)
-                                    : site.pool().open_volume(dataset);
+  auto opening =
+      raw(snapshot) != 0 ? site.pool().open_snapshot(snapshot) : site.pool().open_volume(dataset);
   auto handle = co_await std::move(opening);
   if (!handle || client.doomed) {
     if (handle) handle->reset();
