@@ -12,8 +12,8 @@ namespace {
 
 using message::Ending;
 
-constexpr size_t kMessageBytesMax = 16 * 1024;
-constexpr size_t kFrameSlackBytes = 1024 * 1024;  // Of an End, for all but the value.
+constexpr size_t kMessageBytesMax = 16_KiB;
+constexpr size_t kFrameSlackBytes = 1_MiB;  // Of an End, for all but the value.
 
 struct Run {
   const message::Begin& begin;

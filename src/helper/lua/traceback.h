@@ -12,7 +12,7 @@
 
 namespace coppice::lua {
 
-inline constexpr size_t kTracebackBytesMax = 64 * 1024;
+inline constexpr size_t kTracebackBytesMax = 64_KiB;
 inline constexpr int kFramesShown = 32;  // Half of them the youngest, half the oldest.
 inline constexpr int kLocalsShown = 24;  // Of each frame.
 inline constexpr size_t kValueBytesShown = 60;

@@ -22,7 +22,7 @@
 namespace coppice::lua {
 namespace {
 
-constexpr size_t kPacketBytesMax = 256 * 1024;
+constexpr size_t kPacketBytesMax = 256_KiB;
 constexpr size_t kChildrenMax = 1024;
 constexpr size_t kReserveBytes = 4_GiB;     // Addresses for the arena.
 constexpr size_t kZygoteCapBytes = 64_MiB;  // Of it, before any program.
