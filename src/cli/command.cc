@@ -94,6 +94,7 @@ CommandLine::CommandLine()
   add_export_commands(*this);
   add_status_commands(*this);
   add_program_commands(*this);
+  add_prog_commands(*this);
   add_completion_commands(*this);
 }
 

@@ -1,0 +1,12 @@
+// bpf/core_helpers.h — the helpers that every program may call, with the kernel's numbers and ways.
+#pragma once
+
+#include "bpf/helper.h"
+
+namespace coppice::bpf {
+
+// map_*_elem, ktime_get_*ns, trace_printk, get_prandom_u32, get_smp_processor_id, ringbuf_*,
+// for_each_map_elem, snprintf, loop, strncmp.
+void add_core_helpers(HelperTable& table);
+
+}  // namespace coppice::bpf

@@ -1,0 +1,21 @@
+#include "bpf/helper.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace coppice::bpf {
+
+void HelperTable::add(Helper helper) {
+  CHECK(helper.function != nullptr);
+  CHECK(!helper.name.empty());
+  const i32 number = helper.number;
+  CHECK(helpers_.emplace(number, std::move(helper)).second);
+}
+
+const Helper* HelperTable::find(i32 number) const {
+  const auto found = helpers_.find(number);
+  return found == helpers_.end() ? nullptr : &found->second;
+}
+
+}  // namespace coppice::bpf

@@ -1,0 +1,110 @@
+// bpf/interpreter.h — runs programs, one instruction after the other.
+//
+// Theory. A Machine is what one thread runs programs with: eight stack frames of 512 bytes and the
+// services that helpers need. Code was bound from a Program, so control stays inside it; what else
+// a run relies on differs by the way it is started:
+// - run() is for verified programs. It trusts every address and every argument, and still counts:
+//   each jump back costs the slots it goes back, so that no verified loop outlives its budget by
+//   more than one pass.
+// - run_checked() trusts nothing. Every load and store must lie in a region it was given, in a
+//   frame of the stack in use, in a value of one of the program's maps or in a reserved ring
+//   record; every argument of a helper must be what its prototype says; every instruction counts.
+//   The first offence ends the run: nothing outside is touched, whatever the program.
+// Records of a ring that a checked run leaves reserved are discarded, and it is refused for them.
+// A callback of a helper is a call like another: it takes a frame, and ends with its run.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "bpf/code.h"
+#include "bpf/guard.h"
+
+namespace coppice::bpf {
+
+inline constexpr u32 kFrames = 8;
+inline constexpr u32 kFrameBytes = 512;
+inline constexpr u32 kTailCallsMax = 33;
+inline constexpr u64 kBudget = u64{1} << 32;  // Instructions, if the host says nothing else.
+
+enum class Stop : u8 {
+  exited,
+  budget,      // So many instructions were not enough.
+  depth,       // More calls in one another than frames.
+  load,        // From an address that is none of the program's.
+  store,       // To one.
+  misaligned,  // An atomic operation.
+  argument,    // Of a helper: `address` has its number.
+  records,     // Reserved and never let go, or too many at a time.
+};
+
+struct Outcome {
+  u64 r0 = 0;
+  Stop stop = Stop::exited;
+  u32 slot = 0;     // Where, if it did not exit.
+  u64 address = 0;  // Which, if a load, store or atomic operation was refused.
+};
+// r0, or the refusal in words.
+Result<u64> result_of(const Outcome& outcome);
+
+class Machine {
+ public:
+  using Log = std::function<void(std::string_view line)>;
+  struct Services {
+    u32 slot = 0;  // The reactor's: for per-CPU maps and bpf_get_smp_processor_id.
+    u64 budget = kBudget;
+    Log log = {};  // What bpf_trace_printk prints.
+  };
+  explicit Machine(Services services);
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  Outcome run(const Code& code, u64 r1, u64 r2 = 0);
+  Outcome run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2 = 0);
+
+  // For helpers, while a program runs.
+  u32 slot() const { return services_.slot; }
+  u64 call(u64 code_address, u64 r1, u64 r2, u64 r3, u64 r4);  // Then ask stopped().
+  bool stopped() const { return outcome_.stop != Stop::exited; }
+  void log(std::string_view line) const;
+  u32 random();
+  // Whether a pointer that lies in memory, not in a register, may be read: `size` bytes of it.
+  bool may_read(u64 address, u64 size) const;
+  // Where a key for a callback is copied to: a program may read it while the callback runs.
+  std::byte* callback_key() { return &keys_[size_t{depth_} * kKeySizeMax]; }
+
+ private:
+  struct Frame {
+    const Step* back;
+    u64 saved[4];  // r6 to r9.
+  };
+  template <bool kChecked>
+  u64 execute(const Code& code, const Step* step, const u64* arguments);
+  template <bool kChecked>
+  const Step* call_helper(const Step* step, u64* registers);
+  template <bool kChecked>
+  const Code* tail_call(const Step* step, const u64* registers);
+  template <bool kChecked>
+  bool allows(u64 address, u64 size, bool write, u32 slot);
+  template <bool kChecked>
+  bool enter(u32 slot);
+  template <bool kChecked>
+  void leave();
+  u64 frame_end() const;
+  bool end(Stop stop, u32 slot, u64 address = 0);
+  Outcome finish(u64 r0) const;
+
+  Services services_;
+  std::unique_ptr<std::byte[]> stack_;
+  std::unique_ptr<std::byte[]> keys_;  // One for each frame that a callback is called from.
+  Guard* guard_ = nullptr;             // Of a checked run.
+  const Code* code_ = nullptr;
+  u32 depth_ = 0;
+  u32 tail_calls_ = 0;
+  i64 budget_left_ = 0;
+  Outcome outcome_;
+  u64 random_state_;
+};
+
+}  // namespace coppice::bpf
