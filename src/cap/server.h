@@ -31,7 +31,9 @@ struct Peer {
 struct ServerLimits {
   size_t connections_max = 256;         // More are closed at once.
   u32 descriptors_per_message_max = 2;  // Further ones are closed by the transport.
-  u64 message_words_max = 1 << 20;      // Of a message from a client: 8 MiB.
+  // Of a message, in either direction: 64 MiB. The result of a channel program has up to a million
+  // values of seven words.
+  u64 message_words_max = 8 << 20;
   int nesting_max = 32;
   u64 flow_words_max = 4 << 20;  // Of one connection's calls under way: then we stop reading.
 };

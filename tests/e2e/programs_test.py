@@ -86,6 +86,17 @@ class CommandLine(ProgramCase):
         self.fails("return {" + nested + "}")
         self.fails("local t = {} t.t = t return t")
 
+    def test_large_programs_and_large_results_cross_whole(self):
+        filler = "-- " + "x" * 97 + "\n"
+        source = filler * 10_300 + "return #(...).argv"
+        self.assertLess(len(source), 1 << 20)
+        self.assertEqual(1, self.value(source, "one"))
+        self.daemon.refused("program", "tank", "-", text=filler * 10_600 + "return 1")
+        roomy = ("-m", "100M")
+        self.assertEqual("y" * (10 * MIB), self.value(f"return ('y'):rep({10 * MIB})", flags=roomy))
+        self.assertEqual(200_000, len(self.value("local t = {} for i = 1, 200000 do t[i] = {i} end return t", flags=roomy)))
+        self.assertIn("too big", self.fails(f"return ('y'):rep({16 * MIB})", flags=roomy)[0])
+
     def test_syntax_errors_and_bytecode_are_refused(self):
         self.assertIn("1:", self.fails("return return")[0])
         self.fails("\x1bLua")
