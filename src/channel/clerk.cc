@@ -91,8 +91,7 @@ std::string_view name_of(Call call) {
 
 Clerk::Clerk(pool::Pool& pool, pool::Transaction& transaction, const verb::Facts& facts,
              Options options)
-    : pool_(pool),
-      transaction_(transaction),
+    : transaction_(transaction),
       facts_(facts),
       options_(options),
       pool_name_(transaction.dataset(transaction.root())->name),

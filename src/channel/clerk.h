@@ -65,7 +65,6 @@ class Clerk {
   std::expected<Reply, std::string> page(const message::Ask& ask);
   std::optional<verb::Target> snapshot_asked(const message::Ask& ask) const;
 
-  pool::Pool& pool_;
   pool::Transaction& transaction_;
   const verb::Facts& facts_;
   const Options options_;
