@@ -9,8 +9,36 @@
 #include <bit>
 #include <cerrno>
 
+// A record's place passes from one producer to the next by way of a consumer, who has the files
+// mapped elsewhere: the thread sanitizer knows addresses, not pages, and has to be told.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COPPICE_TELL_TSAN 1
+#define COPPICE_UNSEEN_BY_TSAN [[clang::disable_sanitizer_instrumentation]]
+extern "C" void __tsan_acquire(void* address);
+extern "C" void __tsan_release(void* address);
+#endif
+#endif
+
 namespace coppice::bpf {
 namespace {
+
+void taken_from_consumer([[maybe_unused]] void* ring) {
+#ifdef COPPICE_TELL_TSAN
+  __tsan_acquire(ring);
+#endif
+}
+// From here on the record is the consumer's, and its place soon another producer's: what was said
+// to the sanitizer before must be all it sees.
+#ifdef COPPICE_TELL_TSAN
+COPPICE_UNSEEN_BY_TSAN
+#endif
+void publish(std::byte* header, u32 length, [[maybe_unused]] void* ring) {
+#ifdef COPPICE_TELL_TSAN
+  __tsan_release(ring);
+#endif
+  __atomic_exchange_n(reinterpret_cast<u32*>(header), length, __ATOMIC_SEQ_CST);
+}
 
 constexpr u32 kLengthMax = ~u32{0} / 4;  // Of a record.
 constexpr u32 kLengthBits = ~(kRingBusy | kRingDiscard);
@@ -103,6 +131,7 @@ std::byte* RingBuffer::reserve(u64 size) {
   const Locked locked(lock_);
   const u64 at = producer().load(std::memory_order_relaxed);
   if (at + length - consumed > mask) return nullptr;
+  taken_from_consumer(base_);
   std::byte* header = data() + (at & mask);
   const auto pages = static_cast<u32>(static_cast<u64>(header - (base_ + kRingPage)) / kRingPage);
   __atomic_store_n(reinterpret_cast<u32*>(header + 4), pages, __ATOMIC_RELAXED);
@@ -120,7 +149,7 @@ void RingBuffer::commit(std::byte* record, u64 flags, u32 bits) {
   auto* ring = *reinterpret_cast<RingBuffer**>(page - u64{pages} * kRingPage - kRingPage);
   const u32 length = header_of(record).load(std::memory_order_relaxed);
   CHECK((length & kRingBusy) != 0);  // A record is let go once.
-  header_of(record).exchange((length & ~kRingBusy) | bits, std::memory_order_seq_cst);
+  publish(header, (length & ~kRingBusy) | bits, ring->base_);
   const u64 mask = ring->spec_.max_entries - 1;
   const u64 position = static_cast<u64>(header - ring->data()) & mask;
   // As in the kernel: a consumer that has caught up is woken; one that is behind reads on anyway.

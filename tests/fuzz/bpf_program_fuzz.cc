@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 
+#include "base/check.h"
 #include "bpf/core_helpers.h"
 #include "bpf/disassembler.h"
 #include "bpf/interpreter.h"
