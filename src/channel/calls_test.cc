@@ -231,9 +231,10 @@ TEST_F(Calls, MisuseIsFatalWithTheUsage) {
                "is negative");
   expect_fatal(ask_verb(Call::check, "create", {"tank/x"}, {{"size", 1.5}}), EINVAL,
                "is no whole number");
-  expect_fatal(ask_verb(Call::check, "snapshot", {List{"tank/g@x", Record{}}}), EINVAL, "no text");
+  expect_fatal(ask_verb(Call::check, "snapshot", {Value(List{"tank/g@x", Record{}})}), EINVAL,
+               "no text");
   expect_fatal(ask_verb(Call::check, "create", {"other/x"}), EXDEV, "it is not in pool 'tank'");
-  expect_fatal(ask_verb(Call::check, "snapshot", {List{"tank/g@x", "other/g@x"}}), EXDEV,
+  expect_fatal(ask_verb(Call::check, "snapshot", {Value(List{"tank/g@x", "other/g@x"})}), EXDEV,
                "'other/g@x'");
   // A tag is no name.
   EXPECT_EQ(stage.answer(ask_verb(Call::check, "hold", {"other", "tank/no@x"})).error, ENOENT);

@@ -116,7 +116,8 @@ TEST_F(RealPrograms, DieOfASignal) {
   const Outcome outcome =
       run("pool.sync.create('tank/x') pool.note('now') while true do end", true, &meddler);
   EXPECT_EQ(outcome.error, EIO) << outcome.message;
-  EXPECT_THAT(outcome.message, HasSubstr("SIGSEGV"));
+  // Sanitizers meddle with the signal, and the seal with them: by another signal, then.
+  EXPECT_THAT(outcome.message, HasSubstr("its interpreter was killed by SIG"));
   ASSERT_NE(pid, 0U);
   EXPECT_FALSE(alive(pid));
   EXPECT_EQ(raw(find_dataset(workshop.pool().catalog(), "tank/x")), 0U);
@@ -162,8 +163,8 @@ TEST_F(RealPrograms, RunningWhenTheZygoteDiesAreOver) {
   u32 pid = 0;
   meddler.act = [&] { pid = pid_of_running(), ::kill(zygote_pid, SIGKILL); };
   const Outcome outcome =
-      run("pool.sync.create('tank/x') pool.note('now') while true do pool.exists('tank') end",
-          true, &meddler);
+      run("pool.sync.create('tank/x') pool.note('now') while true do pool.exists('tank') end", true,
+          &meddler);
   EXPECT_NE(outcome.error, 0);
   ASSERT_NE(pid, 0U);
   for (int i = 0; i < 200 && alive(pid); ++i)
@@ -195,8 +196,8 @@ TEST_F(RealPrograms, Speed) {
   lap("empty program, read-only", "return 1", 1, false);
   lap("round trip (exists)", "for i = 1, 20000 do pool.exists('tank') end", 20000, false);
   lap("create of a volume",
-      "for i = 1, 10000 do assert(pool.sync.create{'tank/v' .. i, size = 1048576} == 0) end",
-      10000, true);
+      "for i = 1, 10000 do assert(pool.sync.create{'tank/v' .. i, size = 1048576} == 0) end", 10000,
+      true);
 }
 
 TEST(Zygote, ThatIsNotThereIsAnError) {

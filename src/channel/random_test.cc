@@ -31,7 +31,7 @@ class Chooser {
       case 1:
       case 2: return make("create", {dataset()}, {{"size", "1M"}});
       case 3:
-      case 4: return make("snapshot", {List{snapshot(), snapshot()}});
+      case 4: return make("snapshot", {Value(List{snapshot(), snapshot()})});
       case 5: return make("snapshot", {snapshot()}, {{"recursive", true}});
       case 6: return make("clone", {snapshot(), dataset()});
       case 7: return make("promote", {dataset()});
