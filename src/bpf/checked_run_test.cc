@@ -269,6 +269,20 @@ TEST_F(CheckedRun, TextIsPrintedAndCompared) {
                                          .r0);
     EXPECT_EQ(got < 0 ? -1 : got > 0 ? 1 : 0, sign) << second;
   }
+  // A %s of an address that is not the program's reads nothing, in verified programs too.
+  logged_.clear();
+  const auto wild = bind(join(
+      {text(-8, "<%s>\0\0\0\0"),
+       {copy(1, 10), add(1, -8), mov(2, 8), mov(3, 1), mov(4, 0), mov(5, 0), call(6), kExit}}));
+  EXPECT_EQ(machine_->run(wild, 0).r0, 2u);
+  EXPECT_EQ(machine_->run_checked(wild, {}, 0).r0, 2u);
+  EXPECT_EQ(logged_, "<><>");
+  const auto own = bind(join({text(-8, "<%s>\0\0\0\0"),
+                              text(-16, "abcdefg\0"),
+                              {copy(1, 10), add(1, -8), mov(2, 8), copy(3, 10), add(3, -16),
+                               mov(4, 0), mov(5, 0), call(6), kExit}}));
+  EXPECT_EQ(machine_->run(own, 0).r0, 9u);
+  EXPECT_EQ(logged_, "<><><abcdefg>");
   EXPECT_EQ(run({call(8), kExit}).r0, 1u) << "the reactor's number";
 }
 

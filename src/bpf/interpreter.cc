@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
 #include "bpf/program_array.h"
@@ -86,7 +87,13 @@ u32 Machine::random() {
 }
 
 bool Machine::may_read(u64 address, u64 size) const {
-  return guard_ == nullptr || guard_->reaches(address, size, false);
+  if (guard_ != nullptr) return guard_->reaches(address, size, false);
+  CHECK(code_ != nullptr);
+  // A verifier follows addresses in registers; this one is a number of the program's.
+  const u64 stack = reinterpret_cast<u64>(stack_.get()), bytes = u64{depth_} * kFrameBytes;
+  if (address >= stack && size <= bytes && address - stack <= bytes - size) return true;
+  return std::ranges::any_of(code_->maps(),
+                             [&](const Map* map) { return map->reaches(address, size); });
 }
 
 u64 Machine::frame_end() const { return reinterpret_cast<u64>(&stack_[0]) + depth_ * kFrameBytes; }

@@ -69,7 +69,8 @@ class Machine {
   bool stopped() const { return outcome_.stop != Stop::exited; }
   void log(std::string_view line) const;
   u32 random();
-  // Whether a pointer that lies in memory, not in a register, may be read: `size` bytes of it.
+  // Whether an address that no prototype vouches for, as of a %s, may be read: `size` bytes there.
+  // A verified program reaches its stack and its maps' values so.
   bool may_read(u64 address, u64 size) const;
   // Where a key for a callback is copied to: a program may read it while the callback runs.
   std::byte* callback_key() { return &keys_[size_t{depth_} * kKeySizeMax]; }

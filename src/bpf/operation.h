@@ -48,8 +48,8 @@ namespace coppice::bpf {
 #define COPPICE_BPF_LOADS(X)                                                                       \
   X(load8, u8, u64)                                                                                \
   X(load16, u16, u64)                                                                              \
-  X(load32, u32, u64) X(load64, u64, u64) X(load8s, std::int8_t, i64) X(load16s, i16, i64)         \
-      X(load32s, i32, i64)
+  X(load32, u32, u64)                                                                              \
+  X(load64, u64, u64) X(load8s, std::int8_t, i64) X(load16s, i16, i64) X(load32s, i32, i64)
 #define COPPICE_BPF_STORES(X) X(store8, u8) X(store16, u16) X(store32, u32) X(store64, u64)
 
 // name, builtin.
