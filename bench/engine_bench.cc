@@ -12,11 +12,11 @@
 #include <cstdlib>
 
 #include "base/prng.h"
+#include "io/aligned.h"
 #include "io/block_on.h"
 #include "io/file_disk.h"
 #include "io/open_file.h"
 #include "io/reactor.h"
-#include "io/aligned.h"
 #include "pool/pool.h"
 #include "rt/scope.h"
 

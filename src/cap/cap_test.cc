@@ -226,7 +226,7 @@ TEST_F(ServerTest, AMessageThatIsTooLongEndsThatConnectionOnly) {
   Client good(io_, connect());
   Client bad(io_, connect());
   auto request = bad.host().openPoolRequest();
-  const std::string long_name(16_MiB, 'x');
+  const std::string long_name(ServerLimits().message_words_max * sizeof(capnp::word), 'x');
   request.setName(long_name.c_str());
   EXPECT_ANY_THROW(request.send().wait(io_.waitScope));
   auto answer = good.host().versionRequest().send().wait(io_.waitScope);

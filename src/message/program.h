@@ -83,7 +83,7 @@ enum class Call : u8 {
              // the list as it was at `list`: a list of its columns, or nil if it is gone by now.
              // (So that who throws rows away can ask again from any of them.) next: where to go on,
              // 0 at the end.
-  drop = 8,        // {cursor}: no more pages of it will be asked for.
+  drop = 8,  // {cursor}: no more pages of it will be asked for.
   savepoint = 9,   // -> a number, to be given to exactly one of:
   keep = 10,       // {number}: what was done since it stays. Ends younger savepoints as well.
   roll_back = 11,  // {number}: what was done since it is undone, likewise.

@@ -9,8 +9,8 @@
 namespace coppice::pool {
 namespace {
 constexpr u64 kTickNs = 100'000'000;  // How exactly a group's age is watched.
-constexpr u64 kGrantMin = 16;    // Blocks of one grant, or
-constexpr u64 kGrantShare = 64;  // this part of what is free.
+constexpr u64 kGrantMin = 16;         // Blocks of one grant, or
+constexpr u64 kGrantShare = 64;       // this part of what is free.
 }  // namespace
 
 // Given to whoever uses a device. It may die on the sync lane or the device's: the rest is posted.

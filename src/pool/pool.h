@@ -97,7 +97,7 @@ class Pool {
   // lanes[0] is the sync lane; if there is no other, it is the I/O lane as well. Replays the intent
   // log. Errors: invalid (no pool), unsupported (newer format or feature), corrupt, io.
   static Task<std::unique_ptr<Pool>> open(std::vector<Lane> lanes, Options options);
-  virtual ~Pool() = default;   // After close().
+  virtual ~Pool() = default;  // After close().
   // Commits what is dirty. busy while devices are held: it stays open. After any other error it is
   // closed, and what was not durable is lost.
   virtual Task<> close() = 0;
