@@ -132,7 +132,7 @@ TEST(Value, ExtremesComeBackEqual) {
 
 TEST(Value, PiecesEncodeAsTheWholeDoes) {
   Encoder whole, pieces;
-  whole.put(Value(Record{{"rows", List{List{"a", i64{7}}}}}));
+  whole.put(Value(Record{{"rows", List{Value(List{"a", i64{7}})}}}));
   pieces.put_record_head(1);
   pieces.put(std::string_view("rows"));
   pieces.put_list_head(1);
