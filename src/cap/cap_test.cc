@@ -171,7 +171,7 @@ class ServerTest : public testing::Test {
               peer_ = peer;
               return schema::Host::Client(kj::heap<Echo>(alive_));
             },
-            ServerLimits{.connections_max = 2}) {}
+            ServerLimits{.connections_max = 2, .message_words_max = 1 << 20}) {}
   ~ServerTest() noexcept override = default;
   int connect() {
     int ends[2];
@@ -226,7 +226,7 @@ TEST_F(ServerTest, AMessageThatIsTooLongEndsThatConnectionOnly) {
   Client good(io_, connect());
   Client bad(io_, connect());
   auto request = bad.host().openPoolRequest();
-  const std::string long_name(ServerLimits().message_words_max * sizeof(capnp::word), 'x');
+  const std::string long_name(16_MiB, 'x');
   request.setName(long_name.c_str());
   EXPECT_ANY_THROW(request.send().wait(io_.waitScope));
   auto answer = good.host().versionRequest().send().wait(io_.waitScope);
