@@ -7,12 +7,14 @@ namespace {
 // A client that waits for each answer asks again within this time; to sleep in between costs more
 // than to look.
 constexpr u64 kPollNs = 30'000;
+// Requests come first: what the sync lane does is administration, and a commit has seconds.
+constexpr int kSyncNice = 5;
 }  // namespace
 
 Result<std::unique_ptr<Lanes>> Lanes::create(size_t io_lanes) {
   CHECK(io_lanes > 0 && io_lanes <= kIoLanesMax);
   std::unique_ptr<Lanes> lanes(new Lanes());
-  TRY(lanes->sync_, io::Reactor::create({.name = "sync", .poll_ns = kPollNs}));
+  TRY(lanes->sync_, io::Reactor::create({.name = "sync", .poll_ns = kPollNs, .nice = kSyncNice}));
   for (size_t i = 0; i < io_lanes; ++i) {
     auto lane = std::make_unique<IoLane>();
     TRY(lane->reactor, io::Reactor::create({.name = fmt::format("io-{}", i), .poll_ns = kPollNs}));

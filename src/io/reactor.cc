@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,8 @@ void Reactor::start() {
   CHECK(!thread_.joinable());
   thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), options_.name.substr(0, 15).c_str());
+    if (options_.nice > 0)
+      ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), options_.nice);
     run();
   });
 }

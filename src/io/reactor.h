@@ -29,6 +29,7 @@ class Reactor final : public rt::Executor {
   struct Options {
     std::string name = "reactor";  // The thread's; at most 15 bytes are shown.
     u64 poll_ns = 0;               // How long to look for work before sleeping.
+    int nice = 0;                  // How far its thread gives way to others: 0 to 19.
   };
   static Result<std::unique_ptr<Reactor>> create(Options options);
   Reactor(const Reactor&) = delete;

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,6 +23,8 @@
 namespace coppice::lua {
 namespace {
 
+// Programs give way to the daemon.
+constexpr int kNice = 10;
 constexpr size_t kPacketBytesMax = 256_KiB;
 constexpr size_t kChildrenMax = 1024;
 constexpr size_t kReserveBytes = 4_GiB;     // Addresses for the arena.
@@ -151,6 +154,7 @@ bool Zygote::prepare_all() {
 
 void Zygote::be_child(const message::Spawn& spawn, int stream) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  setpriority(PRIO_PROCESS, 0, kNice);
   if (getppid() != zygote_) _exit(1);  // It died before that.
   const size_t cap = arena_.top_bytes() + 2 * spawn.memory_bytes_max + kFragmentBytes;
   Stream socket(kStreamDescriptor);
