@@ -8,7 +8,7 @@ namespace {
 // than to look.
 constexpr u64 kPollNs = 30'000;
 // Requests come first: what the sync lane does is administration, and a commit has seconds.
-constexpr int kSyncNice = 10;
+constexpr int kSyncNice = 5;
 }  // namespace
 
 Result<std::unique_ptr<Lanes>> Lanes::create(size_t io_lanes) {

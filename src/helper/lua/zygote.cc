@@ -24,7 +24,7 @@ namespace coppice::lua {
 namespace {
 
 // Programs give way to the daemon.
-constexpr int kNice = 19;
+constexpr int kNice = 5;
 constexpr size_t kPacketBytesMax = 256_KiB;
 constexpr size_t kChildrenMax = 1024;
 constexpr size_t kReserveBytes = 4_GiB;     // Addresses for the arena.
