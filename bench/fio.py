@@ -1,6 +1,8 @@
 """Runs fio and takes from its JSON the few numbers that a comparison needs."""
 import json
 import subprocess
+import threading
+import time
 
 
 class Sample:
@@ -52,3 +54,23 @@ def run(target, pattern, block_size, depth, size, seconds=None, fsync=0, ramp=0,
 def fill(target, size):
     """Writes all of `target` with data that no compression shortens."""
     run(target, "write", "1M", 8, size, extra=("--refill_buffers", "--end_fsync=1"))
+
+
+class Busy:
+    """4 KiB random writes in the background for as long as the block lasts."""
+
+    def __init__(self, uri, size):
+        self.uri, self.size, self.ending = uri, size, False
+        self.thread = threading.Thread(target=self.write)
+
+    def write(self):
+        while not self.ending:
+            run(self.uri, "randwrite", 4096, 8, self.size, 1)
+
+    def __enter__(self):
+        self.thread.start()
+        time.sleep(0.5)
+
+    def __exit__(self, *_):
+        self.ending = True
+        self.thread.join()

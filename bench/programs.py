@@ -77,28 +77,8 @@ def measure_verbs(programs, count, say):
     return goals
 
 
-class Busy:
-    """Random writes for as long as the block lasts."""
-
-    def __init__(self, uri):
-        self.uri, self.ending = uri, False
-        self.thread = threading.Thread(target=self.write)
-
-    def write(self):
-        while not self.ending:
-            fio.run(self.uri, "randwrite", 4 * KIB, 8, VOLUME_BYTES, 1)
-
-    def __enter__(self):
-        self.thread.start()
-        time.sleep(0.5)
-
-    def __exit__(self, *_):
-        self.ending = True
-        self.thread.join()
-
-
 def measure_busy(programs, count, say):
-    with Busy(programs.coppice.uri):
+    with fio.Busy(programs.coppice.uri, VOLUME_BYTES):
         made, _ = programs.run(SNAPSHOTS_OF_ONE, 1, count)
         gone, number = programs.run(DESTROY_ALL_OF_ONE)
     assert number == count, number

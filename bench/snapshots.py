@@ -2,7 +2,6 @@
 import os
 import shutil
 import statistics
-import threading
 import time
 
 import fio
@@ -12,27 +11,6 @@ from speed import KIB, MIB, goal, middle
 VOLUME_BYTES = 256 * MIB
 BATCH = 10_000  # Names in one command, hence in one transaction.
 PROBES = 40
-
-
-class Busy:
-    """Random writes in the background for as long as the block lasts."""
-
-    def __init__(self, uri):
-        self.uri = uri
-        self.thread = threading.Thread(target=self.write)
-        self.ending = False
-
-    def write(self):
-        while not self.ending:
-            fio.run(self.uri, "randwrite", 4 * KIB, 8, VOLUME_BYTES, 1)
-
-    def __enter__(self):
-        self.thread.start()
-        time.sleep(0.5)
-
-    def __exit__(self, *_):
-        self.ending = True
-        self.thread.join()
 
 
 def timed(action):
@@ -66,7 +44,7 @@ def measure_snapshots(coppice, many, say):
     goals = []
     coppice.command("snapshot", "tank/v@s0")
     few_made, few_gone = one_by_one(coppice, "few")
-    with Busy(coppice.uri):
+    with fio.Busy(coppice.uri, VOLUME_BYTES):
         made = make_batch(coppice, 1_000_000, BATCH)
         gone = destroy_batch(coppice, 1_000_000, BATCH)
     say(f"{BATCH} snapshots of a busy volume: made in {made:.3f} s, destroyed in {gone:.3f} s")

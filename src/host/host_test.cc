@@ -282,15 +282,20 @@ TEST(Address, MakesUris) {
   EXPECT_FALSE(bind_address("tcp:localhost").has_value());
 }
 
-TEST(Programs, AreRefusedWithoutAnInterpreterAndNoneCanBeKilled) {
-  Bed bed;
-  auto client = bed.client();
-  auto host = client.host();
+// A new pool of this name, in a file that only the daemon holds.
+schema::Pool::Client make_tank(Bed& bed, schema::Host::Client host) {
   const cap::Fd file = testing::empty_file(64_MiB);
   auto create = host.createPoolRequest();
   create.setFile(kj::heap<Carrier<schema::File>>(testing::duplicate(file)));
   create.setName("tank");
-  auto pool = bed.ask(std::move(create)).getValue();
+  return bed.ask(std::move(create)).getValue();
+}
+
+TEST(Programs, AreRefusedWithoutAnInterpreterAndNoneCanBeKilled) {
+  Bed bed;
+  auto client = bed.client();
+  auto host = client.host();
+  auto pool = make_tank(bed, host);
   auto start = pool.startProgramRequest();
   auto spec = start.initSpec();
   spec.setName("x.lua");
@@ -309,11 +314,7 @@ TEST(Verbs, ManyAreOneTransaction) {
   Bed bed;
   auto client = bed.client();
   auto host = client.host();
-  const cap::Fd file = testing::empty_file(64_MiB);
-  auto create = host.createPoolRequest();
-  create.setFile(kj::heap<Carrier<schema::File>>(testing::duplicate(file)));
-  create.setName("tank");
-  auto pool = bed.ask(std::move(create)).getValue();
+  auto pool = make_tank(bed, host);
   const auto make = [&](std::vector<std::string> names) {
     auto request = pool.invokeManyRequest();
     auto list = request.initInvocations(static_cast<u32>(names.size()));
