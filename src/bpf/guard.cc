@@ -77,6 +77,9 @@ bool Guard::argument_fits(const Helper& helper, int index, const u64* registers)
         if (*reinterpret_cast<const char*>(value + i) == 0) return true;
       }
       return false;
+    case Argument::number_out: return reaches(value, sizeof(u64), true);
+    case Argument::object:
+    case Argument::released: return false;  // Only a verifier can tell what they are.
     case Argument::code: return code_->is_subprogram(value);
     case Argument::context: return value == context_;
     case Argument::record:

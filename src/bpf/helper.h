@@ -2,9 +2,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/types.h"
+#include "bpf/layout.h"
 
 namespace coppice::bpf {
 
@@ -13,7 +15,7 @@ class Machine;
 // What a helper does with one of its arguments, r1 to r5.
 enum class Argument : u8 {
   none,
-  anything,      // A number.
+  anything,      // Whatever is initialised; what it is does not matter.
   map,           // One of the program's maps.
   ring,          // A ring buffer among them.
   programs,      // A program array among them.
@@ -29,12 +31,31 @@ enum class Argument : u8 {
   context,       // The context of the run.
   record,        // A reserved record of a ring, which is let go.
   record_size,   // A number: the size of the record that is returned.
+  number_out,    // Written: 8 aligned bytes.
+  object,        // A structure of the host's, of the Helper's layout for it.
+  released,      // The same, acquired before, which is let go.
 };
 
 enum class Answer : u8 {
   number,
+  nothing,         // r0 is not to be read.
   value_or_null,   // A pointer into the map of r1.
   record_or_null,  // A reserved record, to be let go exactly once.
+  object,          // A structure of the host's, of the Helper's layout for it...
+  object_or_null,
+  acquired_or_null,  // ... to be let go exactly once.
+};
+
+// What a helper passes to the subprogram it calls.
+enum class Callback : u8 {
+  none,
+  iteration,  // (index, the argument behind the code): 0 to go on, 1 for enough.
+  element,    // (map, key, value, the argument behind the code): the same.
+};
+
+// The numbers that a helper returns, both included.
+struct AnswerRange {
+  i64 least, most;
 };
 
 using HelperFunction = u64 (*)(Machine& machine, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5);
@@ -45,6 +66,13 @@ struct Helper {
   HelperFunction function = nullptr;
   Argument arguments[5] = {};
   Answer answer = Answer::number;
+  // What the verifier knows besides.
+  Callback callback = Callback::none;
+  std::optional<AnswerRange> range = {};  // Of a number that is returned.
+  u8 nullable = 0;                        // Bit i: argument i + 1 may be null.
+  bool changes_packet = false;            // Pointers into the packet are void afterwards.
+  const Layout* layouts[5] = {};          // Of the structures it takes; null: any...
+  const Layout* answer_layout = nullptr;  // ... and returns.
 };
 
 // By number; addresses of helpers stay, so that code may hold them.
