@@ -4,7 +4,7 @@
 // as an unsigned and as a signed number, and both of the low 32 bits. A number is of the set if it
 // is of all five. Every Scalar that the functions here return is *tight*: each end of each range
 // belongs to a number of the set, and each unknown bit is 0 in one and 1 in another
-// (bpf/verify/domain.h says how). So the set is never empty, equal sets are equal fields, one set
+// (bpf/verify/tight.h says how). So the set is never empty, equal sets are equal fields, one set
 // covers another exactly if each of its fields does, and no order of deductions finds more than
 // another.
 //
@@ -21,7 +21,7 @@
 namespace coppice::bpf {
 
 struct Scalar {
-  Tnum bits;
+  Tnum bits = {};
   u64 umin = 0, umax = UINT64_MAX;
   i64 smin = INT64_MIN, smax = INT64_MAX;
   u32 umin32 = 0, umax32 = UINT32_MAX;
@@ -59,7 +59,7 @@ struct Refined {
   Scalar dst, src;
 };
 struct Branches {
-  std::optional<Refined> taken, fallthrough;
+  std::optional<Refined> taken = {}, fallthrough = {};
 };
 Branches branch(const Instruction& in, const Scalar& dst, const Scalar& src);
 
