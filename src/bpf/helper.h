@@ -25,7 +25,7 @@ enum class Argument : u8 {
   read,          // Read: so many bytes as the next argument says.
   written,       // Written: so many bytes as the next argument says.
   size,          // Of the memory before it, at least 1...
-  size_or_zero,  // ... or none, and then the pointer may be null.
+  size_or_zero,  // ... or none.
   text,          // Read: a string that ends with a zero.
   code,          // A subprogram.
   context,       // The context of the run.
@@ -69,6 +69,7 @@ struct Helper {
   // What the verifier knows besides.
   Callback callback = Callback::none;
   std::optional<AnswerRange> range = {};  // Of a number that is returned.
+  bool returns_length = false;            // Or -errno: at most the size of the memory last passed.
   u8 nullable = 0;                        // Bit i: argument i + 1 may be null.
   bool changes_packet = false;            // Pointers into the packet are void afterwards.
   const Layout* layouts[5] = {};          // Of the structures it takes; null: any...

@@ -1,0 +1,258 @@
+// Where paths meet: what is kept of one, and when another need not be walked.
+#include <algorithm>
+
+#include "base/check.h"
+#include "bpf/verify/walker.h"
+
+namespace coppice::bpf {
+namespace {
+
+constexpr u64 kJumpsBetween = 2;        // Checkpoints are made no closer than this...
+constexpr u64 kStepsBetween = 8;        // ... and this, unless they must be.
+constexpr u32 kUselessMisses = 3;       // More than three for each hit: it is forgotten.
+constexpr size_t kKeptPerSlotMax = 64;  // The oldest go first.
+
+}  // namespace
+
+void Walker::find_prune_points() {
+  const auto slots = program_.slots();
+  prune_points_.assign(slots.size(), false);
+  callback_calls_.assign(slots.size(), false);
+  for (size_t i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
+    const Instruction& in = slots[i];
+    if (!in.is_jump() || in.opcode == kOpcodeExit) continue;
+    if (in.opcode == kOpcodeCall) {
+      if (in.src != static_cast<u8>(Callee::helper)) continue;
+      const Helper* helper = type_.helpers->find(in.imm);
+      if (helper == nullptr || helper->callback == Callback::none) continue;
+      callback_calls_[i] = prune_points_[i] = true;
+      continue;
+    }
+    prune_points_[program_.target_of(i)] = true;
+    if (in.opcode != kOpcodeJump && in.opcode != kOpcodeLongJump) prune_points_[i] = true;
+  }
+}
+
+// Which registers of a frame may still be read.
+u16 Walker::live_in_frame(const State& s, size_t frame) const {
+  if (frame + 1 == s.frames.size()) return live_[s.slot];
+  const StackFrame& callee = s.frames[frame + 1];
+  if (callee.is_callback) return live_[callee.call_slot];
+  constexpr u16 kOfCall = 0b111111;  // r0 to r5 come anew.
+  return static_cast<u16>(live_[callee.call_slot + 1] & ~kOfCall);
+}
+
+Walker::Arrival Walker::arrive(State& s) {
+  const bool calls_back = callback_calls_[s.slot];
+  auto& kept = kept_[s.slot];
+  if (calls_back && s.frame().rounds > 0) {
+    // The round before, if it lies on this path.
+    for (size_t i = kept.size(); i-- > 0;) {
+      const Checkpoint& before = checkpoints_[kept[i]];
+      if (before.paths == 0 || before.state.frames.size() != s.frames.size()) continue;
+      widen(before.state, s);
+      break;
+    }
+  }
+  for (size_t i = 0; i < kept.size();) {
+    Checkpoint& checkpoint = checkpoints_[kept[i]];
+    if (checkpoint.paths > 0) {
+      if (covers(checkpoint.state, s, true)) {
+        if (calls_back) {
+          mark_everything(s);
+          mark_everything(checkpoint.state);
+          return Arrival::cut;
+        }
+        if (covers(s, checkpoint.state, true)) {
+          refuse(s, Rule::endless_loop, "the program comes here again, and nothing has changed",
+                 "a loop that ends: each round changes what its condition depends on",
+                 "registers and stack are as they were the last time",
+                 "count the rounds in a variable, or use bpf_loop");
+          return Arrival::refused;
+        }
+      }
+      ++i;
+      continue;
+    }
+    if (covers(checkpoint.state, s, false)) {
+      ++checkpoint.hits;
+      hand_on_marks(checkpoint.state, s);
+      return Arrival::cut;
+    }
+    if (++checkpoint.misses > kUselessMisses * checkpoint.hits + kUselessMisses) {
+      checkpoint.state = {};
+      kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(i));
+      --kept_count_;
+      continue;
+    }
+    ++i;
+  }
+  if (calls_back || (jumps_since_ >= kJumpsBetween && steps_since_ >= kStepsBetween)) keep(s);
+  return Arrival::go_on;
+}
+
+void Walker::keep(State& s) {
+  auto& kept = kept_[s.slot];
+  if (kept.size() >= kKeptPerSlotMax) {
+    const auto done =
+        std::ranges::find_if(kept, [&](u32 at) { return checkpoints_[at].paths == 0; });
+    if (done != kept.end()) {
+      checkpoints_[*done].state = {};
+      kept.erase(done);
+      --kept_count_;
+    }
+  }
+  jumps_since_ = steps_since_ = 0;
+  const auto fresh = [&](Origin& origin) {
+    if (origin == 0) return;
+    const Scalar* value = origins_.value(origin);
+    const auto copy = value == nullptr ? std::nullopt : std::optional(*value);
+    origin = origins_.add(OriginKind::kept, s.slot, origin);
+    if (copy) origins_.remember(origin, *copy);
+  };
+  for_each_value(s.frames, [&](Value& value) {
+    if (value.is_number()) fresh(value.origin);
+  });
+  for (StackFrame& frame : s.frames)
+    for (StackSlot& slot : frame.slots) fresh(slot.origin);
+  checkpoints_.push_back({.state = s, .parent = s.checkpoint});
+  s.checkpoint = static_cast<u32>(checkpoints_.size() - 1);
+  kept.push_back(s.checkpoint);
+  ++verdict_.cost.states;
+  verdict_.cost.states_peak = std::max(verdict_.cost.states_peak, ++kept_count_);
+}
+
+// Ids need not be the same, but one of the one stands for one of the other throughout.
+bool Walker::same_id(u32 kept, u32 s) {
+  if (kept == 0 || s == 0) return kept == s;
+  for (const auto& [a, b] : ids_) {
+    if (a == kept || b == s) return a == kept && b == s;
+  }
+  ids_.emplace_back(kept, s);
+  return true;
+}
+
+bool Walker::value_covers(const Value& kept, const Value& s, bool everything) {
+  if (kept.kind == ValueKind::nothing) return true;
+  if (kept.kind != s.kind) return false;
+  if (kept.is_number()) {
+    if (!everything && !origins_.is_precise(kept.origin)) return true;
+    if (!kept.number.covers(s.number)) return false;
+    return kept.id == 0 || same_id(kept.id, s.id);
+  }
+  if (kept.nullable != s.nullable || kept.read_only != s.read_only || kept.index != s.index ||
+      kept.size != s.size || kept.layout != s.layout || kept.offset != s.offset ||
+      kept.trusted != s.trusted)
+    return false;
+  if (kept.range > s.range || !kept.number.covers(s.number)) return false;
+  if (kept.reference != 0 || s.reference != 0) {
+    if (!same_id(kept.reference, s.reference)) return false;
+  }
+  return kept.id == 0 ? !kept.nullable : same_id(kept.id, s.id);
+}
+
+bool Walker::slot_covers(const StackSlot& kept, const StackSlot& s, bool everything) {
+  if (!everything && !origins_.is_used(kept.origin)) return true;
+  bool value_matters = false;
+  for (size_t i = 0; i < kept.bytes.size(); ++i) {
+    switch (kept.bytes[i]) {
+      case ByteKind::unwritten: break;
+      case ByteKind::data:
+        if (s.bytes[i] == ByteKind::unwritten && !type_.reads_unwritten_stack) return false;
+        if (s.bytes[i] == ByteKind::spilled && s.value.is_pointer()) return false;
+        break;
+      case ByteKind::zero:
+        if (s.bytes[i] != ByteKind::zero) return false;
+        break;
+      case ByteKind::spilled:
+        if (s.bytes[i] != ByteKind::spilled) return false;
+        value_matters = true;
+        break;
+    }
+  }
+  if (!value_matters) return true;
+  return kept.begin == s.begin && kept.size == s.size &&
+         value_covers(kept.value, s.value, everything);
+}
+
+bool Walker::stack_covers(const StackFrame& kept, const StackFrame& s, bool everything) {
+  static const StackSlot kUnwritten{};
+  for (size_t i = 0; i < kept.slots.size(); ++i) {
+    if (!slot_covers(kept.slots[i], i < s.slots.size() ? s.slots[i] : kUnwritten, everything))
+      return false;
+  }
+  return true;
+}
+
+// Whether everything that can happen from `s` on can happen from `kept` on. `everything`: numbers
+// and bytes count though nothing depended on them yet.
+bool Walker::covers(const State& kept, const State& s, bool everything) {
+  if (kept.frames.size() != s.frames.size() || kept.references.size() != s.references.size())
+    return false;
+  ids_.clear();
+  for (size_t i = 0; i < kept.frames.size(); ++i) {
+    const StackFrame &a = kept.frames[i], &b = s.frames[i];
+    if (a.subprogram != b.subprogram || a.call_slot != b.call_slot ||
+        a.is_callback != b.is_callback || a.rounds > b.rounds)
+      return false;
+    const u16 live = live_in_frame(kept, i);
+    for (u8 r = 0; r < kRegisters; ++r) {
+      if ((live >> r & 1) != 0 && !value_covers(a.registers[r], b.registers[r], everything))
+        return false;
+    }
+    if (!stack_covers(a, b, everything)) return false;
+  }
+  for (size_t i = 0; i < kept.references.size(); ++i) {
+    if (!same_id(kept.references[i].id, s.references[i].id)) return false;
+  }
+  return true;
+}
+
+void Walker::hand_on_marks(const State& kept, const State& s) {
+  for (size_t i = 0; i < kept.frames.size(); ++i) {
+    const StackFrame &a = kept.frames[i], &b = s.frames[i];
+    const u16 live = live_in_frame(kept, i);
+    for (u8 r = 0; r < kRegisters; ++r) {
+      if ((live >> r & 1) != 0 && origins_.is_precise(a.registers[r].origin))
+        origins_.mark_precise(b.registers[r].origin);
+    }
+    for (size_t at = 0; at < std::min(a.slots.size(), b.slots.size()); ++at) {
+      if (!origins_.is_used(a.slots[at].origin)) continue;
+      origins_.mark_used(b.slots[at].origin);
+      if (a.slots[at].holds_value() && b.slots[at].holds_value() &&
+          origins_.is_precise(a.slots[at].value.origin))
+        origins_.mark_precise(b.slots[at].value.origin);
+    }
+  }
+}
+
+void Walker::mark_everything(const State& s) {
+  for_each_value(s.frames, [&](const Value& value) { origins_.mark_precise(value.origin); });
+  for (const StackFrame& frame : s.frames)
+    for (const StackSlot& slot : frame.slots) origins_.mark_used(slot.origin);
+}
+
+// Forgets numbers that differ from the round before and that nothing depended on.
+void Walker::widen(const State& kept, State& s) {
+  const auto forget = [&](const Value& before, Value& now) {
+    if (!before.is_number() || !now.is_number() || before.number == now.number) return;
+    if (origins_.is_precise(before.origin)) return;
+    now = number_value(Scalar::unknown(), origins_.add(OriginKind::widened, s.slot));
+  };
+  for (size_t i = 0; i < s.frames.size(); ++i) {
+    const StackFrame& before = kept.frames[i];
+    StackFrame& now = s.frames[i];
+    for (u8 r = 0; r < kRegisters; ++r) forget(before.registers[r], now.registers[r]);
+    for (size_t at = 0; at < std::min(before.slots.size(), now.slots.size()); ++at) {
+      if (!before.slots[at].holds_value() || !now.slots[at].holds_value()) continue;
+      if (before.slots[at].begin != now.slots[at].begin ||
+          before.slots[at].size != now.slots[at].size)
+        continue;
+      StackSlot& slot = now.slots[at];
+      forget(before.slots[at].value, slot.value);
+      if (slot.value.is_number()) slot.value.number = loaded(slot.value.number, slot.size, false);
+    }
+  }
+}
+
+}  // namespace coppice::bpf

@@ -1,0 +1,298 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "bpf/verify/liveness.h"
+#include "bpf/verify/walker.h"
+
+namespace coppice::bpf {
+
+Walker::Walker(const VerifyInput& input, const VerifyOptions& options, bool keep_values)
+    : input_(input),
+      options_(options),
+      program_(input.program),
+      type_(input.type),
+      origins_(keep_values),
+      live_(live_registers(input.program, *input.type.helpers)),
+      kept_(input.program.slots().size()),
+      calls_(input.program.subprograms().size()),
+      stack_bytes_(input.program.subprograms().size(), 0) {
+  verdict_.facts.slots.resize(program_.slots().size());
+  loaded_.assign(program_.slots().size(), false);
+  maps_seen_.assign(program_.slots().size(), false);
+  if (options.claims) verdict_.claims = Claims(program_.slots().size());
+  find_prune_points();
+}
+
+Verdict Walker::walk() {
+  bool good = check_reachable() && walk_function(static_cast<u32>(program_.entry()), nullptr);
+  for (const Function& function : input_.functions) {
+    if (!good) break;
+    if (function.global && function.slot != program_.entry())
+      good = walk_function(function.slot, &function);
+  }
+  if (good) good = check_stack_depth();
+  CHECK(good == !verdict_.refusal.has_value());
+  if (options_.claims) verdict_.claims.settle(origins_);
+  verdict_.facts.frame_bytes = stack_bytes_;
+  return std::move(verdict_);
+}
+
+const Function* Walker::function_at(u32 slot) const {
+  const auto found = std::ranges::find(input_.functions, slot, &Function::slot);
+  return found == input_.functions.end() ? nullptr : &*found;
+}
+
+u32 Walker::subprogram_index(u32 slot) const {
+  const auto starts = program_.subprograms();
+  return static_cast<u32>(std::ranges::upper_bound(starts, size_t{slot}) - starts.begin() - 1);
+}
+
+// Every instruction can be reached by jumps alone: one that cannot is a mistake of its author's.
+bool Walker::check_reachable() {
+  const auto slots = program_.slots();
+  std::vector<bool> seen(slots.size(), false);
+  std::vector<size_t> todo(program_.subprograms().begin(), program_.subprograms().end());
+  while (!todo.empty()) {
+    const size_t slot = todo.back();
+    todo.pop_back();
+    if (slot >= slots.size() || seen[slot]) continue;
+    seen[slot] = true;
+    const Instruction& in = slots[slot];
+    if (in.is_wide()) seen[slot + 1] = true;
+    const bool always = in.opcode == kOpcodeJump || in.opcode == kOpcodeLongJump;
+    if (in.is_jump() && in.opcode != kOpcodeCall && in.opcode != kOpcodeExit)
+      todo.push_back(program_.target_of(slot));
+    if (in.opcode != kOpcodeExit && !always) todo.push_back(slot + (in.is_wide() ? 2u : 1u));
+  }
+  const auto missed = std::ranges::find(seen, false);
+  if (missed == seen.end()) return true;
+  State s;
+  s.slot = static_cast<u32>(missed - seen.begin());
+  return refuse(s, Rule::unreachable, "no path of the program leads here",
+                "every instruction can be reached", "no jump comes here, and none falls through");
+}
+
+State Walker::first_state(u32 slot) const {
+  State s;
+  s.slot = slot;
+  s.frames.emplace_back();
+  s.frames.back().subprogram = slot;
+  s.reg(kFramePointer) = pointer_value(ValueKind::stack, 0);
+  return s;
+}
+
+bool Walker::walk_function(u32 slot, const Function* function) {
+  walked_ = function;
+  for (auto& kept : kept_) kept.clear();  // They are of another function, with other frames.
+  checkpoints_.clear();
+  kept_count_ = 0;
+  State s = first_state(slot);
+  const Origin argument = origins_.add(OriginKind::argument, slot);
+  s.reg(kFramePointer).origin = argument;
+  if (function == nullptr) {
+    s.reg(1) = pointer_value(ValueKind::context, argument);
+    s.reg(1).layout = &type_.context;
+  } else if (!set_global_arguments(s, *function)) {
+    return false;
+  }
+  return walk_paths(std::move(s));
+}
+
+bool Walker::set_global_arguments(State& s, const Function& function) {
+  const auto bad = [&](std::string known) {
+    return refuse(s, Rule::global_function,
+                  fmt::format("the global function '{}' is verified by itself", function.name),
+                  "a signature of numbers, the context, and pointers to types of known size",
+                  std::move(known), "make the function static");
+  };
+  if (input_.btf == nullptr || function.type == 0) return bad("it has no type information");
+  const Btf::Type& prototype = input_.btf->type(input_.btf->type(function.type).type);
+  if (prototype.parameters.size() > 5) return bad("it has more than 5 parameters");
+  if (prototype.type != 0) {
+    const Btf::Type& result = input_.btf->plain(prototype.type);
+    if (result.kind != Btf::Kind::integer && !result.is_enumeration())
+      return bad(fmt::format("it returns '{}'", input_.btf->describe(prototype.type)));
+  }
+  u8 reg = 1;
+  for (const Btf::Parameter& parameter : prototype.parameters) {
+    const Origin argument = origins_.add(OriginKind::argument, s.slot);
+    const Btf::Type& type = input_.btf->plain(parameter.type);
+    Value& value = s.reg(reg++);
+    if (type.kind == Btf::Kind::integer || type.is_enumeration()) {
+      value = number_value(Scalar::unknown(), argument);
+      continue;
+    }
+    if (type.kind != Btf::Kind::pointer)
+      return bad(fmt::format("parameter '{}' is '{}'", parameter.name,
+                             input_.btf->describe(parameter.type)));
+    const Btf::Type& pointee = input_.btf->plain(type.type);
+    if (pointee.name == type_.context.name && pointee.kind != Btf::Kind::none) {
+      value = pointer_value(ValueKind::context, argument);
+      value.layout = &type_.context;
+      continue;
+    }
+    const auto size = input_.btf->size_of(type.type);
+    if (!size || *size == 0)
+      return bad(fmt::format("parameter '{}' is '{}', whose size nobody knows", parameter.name,
+                             input_.btf->describe(parameter.type)));
+    value = pointer_value(ValueKind::memory, argument);
+    value.size = *size;
+    value.nullable = true;
+    value.id = next_id_++;
+  }
+  return true;
+}
+
+bool Walker::walk_paths(State first) {
+  pending_.clear();
+  pending_.push_back(std::move(first));
+  while (!pending_.empty()) {
+    State s = std::move(pending_.back());
+    pending_.pop_back();
+    for (Next next = Next::go_on; next == Next::go_on;) {
+      if (verdict_.cost.instructions++ >= options_.instructions_max)
+        return refuse(s, Rule::too_complex,
+                      fmt::format("{} instructions were walked, and paths are left",
+                                  options_.instructions_max),
+                      "a program whose paths are fewer",
+                      "each loop is walked round by round, each branch both ways",
+                      "bound loops tighter, use bpf_loop, or make functions global: each of "
+                      "those is verified once");
+      if (is_prune_point(s.slot)) {
+        const Arrival arrival = arrive(s);
+        if (arrival == Arrival::refused) return false;
+        if (arrival == Arrival::cut) break;
+      }
+      if (options_.claims) verdict_.claims.note(s, live_[s.slot]);
+      if (options_.log) log_state(s);
+      verdict_.facts.slots[s.slot].reached = true;
+      ++steps_since_;
+      next = step(s);
+      if (next == Next::refused) return false;
+    }
+    end_path(s);
+  }
+  return true;
+}
+
+bool Walker::push(State s) {
+  if (pending_.size() >= kPendingMax)
+    return refuse(s, Rule::too_complex, fmt::format("{} paths are begun", kPendingMax),
+                  "fewer branches in one another", "each is still to be walked");
+  if (s.checkpoint != kNoCheckpoint) ++checkpoints_[s.checkpoint].paths;
+  pending_.push_back(std::move(s));
+  return true;
+}
+
+// One path less for the last checkpoint, and for those before it that it was the last path of.
+void Walker::end_path(const State& s) {
+  for (u32 at = s.checkpoint; at != kNoCheckpoint; at = checkpoints_[at].parent) {
+    CHECK(checkpoints_[at].paths > 0);
+    if (--checkpoints_[at].paths > 0) return;
+  }
+}
+
+Walker::Next Walker::step_wide(State& s, const Instruction& in) {
+  const u32 slot = s.slot;
+  Value& dst = s.reg(in.dst);
+  const Origin origin = made(s);
+  const auto kind = static_cast<Immediate>(in.src);
+  s.slot += 2;
+  if (kind == Immediate::number) {
+    dst = number_value(Scalar::constant(program_.imm64(slot)), origin);
+    return Next::go_on;
+  }
+  if (kind == Immediate::code) {
+    dst = pointer_value(ValueKind::code, origin);
+    dst.index = static_cast<u32>(program_.target_of(slot));
+    return Next::go_on;
+  }
+  s.slot = slot;
+  const auto bad = [&](std::string known) {
+    refuse(s, Rule::wrong_argument, "the program names a map or variable that is not there",
+           fmt::format("one of its {} maps", input_.maps.size()), std::move(known));
+    return Next::refused;
+  };
+  if (kind == Immediate::variable) return bad("a variable of the host's");
+  if (in.imm < 0 || static_cast<size_t>(in.imm) >= input_.maps.size())
+    return bad(fmt::format("map {}", in.imm));
+  const u32 index = static_cast<u32>(in.imm);
+  if (kind == Immediate::map || kind == Immediate::map_by_index) {
+    dst = pointer_value(ValueKind::map, origin);
+  } else {
+    const MapView& map = input_.maps[index];
+    const u32 offset = static_cast<u32>(program_.slots()[slot + 1].imm);
+    const u64 bytes = u64{stride_of(map.spec.value_size)} * map.spec.max_entries;
+    if (map.spec.kind != MapKind::array || offset >= bytes)
+      return bad(fmt::format("byte {} of {}", offset, map_name(index)));
+    dst = pointer_value(ValueKind::map_value, origin);
+    dst.read_only = map.read_only;
+    dst.offset = offset % stride_of(map.spec.value_size);
+  }
+  dst.index = index;
+  s.slot = slot + 2;
+  return Next::go_on;
+}
+
+Walker::Next Walker::step(State& s) {
+  const Instruction& in = program_.slots()[s.slot];
+  if (in.is_wide()) return step_wide(s, in);
+  if (in.is_jump()) {
+    if (in.opcode == kOpcodeExit) return exit(s);
+    if (in.opcode == kOpcodeCall) return call(s, in);
+    return jump(s, in);
+  }
+  bool good = false;
+  if (in.is_alu()) {
+    good = arithmetic(s, in);
+  } else if (in.instruction_class() == Class::ldx) {
+    good = load(s, in);
+  } else if (in.instruction_class() == Class::stx && in.mode() == Mode::atomic) {
+    good = atomic(s, in);
+  } else {
+    good = store(s, in);
+  }
+  if (!good) return Next::refused;
+  ++s.slot;
+  return Next::go_on;
+}
+
+// The stack of all frames that can be in use at a time, along the calls that were walked.
+bool Walker::check_stack_depth() {
+  constexpr u32 kGrain = 16;
+  std::vector<u32> deepest(calls_.size(), 0);
+  std::vector<u8> seen(calls_.size(), 0);  // 1: being looked at, 2: done.
+  // Frames are bounded, so this is no deeper than they are.
+  const auto visit = [&](const auto& self, u32 at) -> void {
+    if (seen[at] != 0) return;
+    seen[at] = 1;
+    u32 below = 0;
+    for (const u32 callee : calls_[at]) {
+      self(self, callee);
+      below = std::max(below, deepest[callee]);
+    }
+    deepest[at] = std::max((stack_bytes_[at] + kGrain - 1) / kGrain * kGrain, kGrain) + below;
+    seen[at] = 2;
+  };
+  const u32 entry = subprogram_index(static_cast<u32>(program_.entry()));
+  visit(visit, entry);
+  verdict_.cost.stack_bytes = deepest[entry];
+  if (deepest[entry] <= type_.stack_bytes_max) return true;
+  State s;
+  s.slot = static_cast<u32>(program_.entry());
+  return refuse(s, Rule::too_deep, "the frames of calls in one another take stack together",
+                fmt::format("at most {} bytes", type_.stack_bytes_max),
+                fmt::format("{} bytes", deepest[entry]),
+                "keep large buffers in a map of one element");
+}
+
+Verdict verify(const VerifyInput& input, const VerifyOptions& options) {
+  CHECK(input.type.helpers != nullptr);
+  Verdict verdict = Walker(input, options, false).walk();
+  if (verdict.accepted()) return verdict;
+  return Walker(input, options, true).walk();  // Once more, remembering how it came about.
+}
+
+}  // namespace coppice::bpf

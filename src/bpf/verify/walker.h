@@ -1,0 +1,199 @@
+// bpf/verify/walker.h — walks every path of a program and keeps what is known along it.
+//
+// Theory. A State holds for one instruction on one path: each register and each byte of the stack
+// has an abstract value that contains whatever the program may find there. step() carries a state
+// over one instruction, or refuses it; a conditional jump makes two of it, each narrowed by what
+// the jump says. Functions are walked one by one: the program from what the host promises it, each
+// global function from its prototype.
+//
+// Paths would be too many, so they are cut short at *checkpoints*: states kept at targets of jumps.
+// A state that arrives at one and is covered by it needs no walk of its own, because every way on
+// from there was walked for more. "Covered" looks only at what mattered: registers that are live,
+// bytes of the stack that were read later, numbers whose value decided something (see
+// bpf/verify/origin.h). What mattered to the checkpoint then matters to the state that it stands
+// for, so marks are handed on.
+//
+// This is sound only if the checkpoint's marks are complete, that is if no path from it is still to
+// be walked. A checkpoint in progress lies on the path itself: to arrive there with the same state
+// is a loop without end. The one exception is the call of a helper that calls back: there the loop
+// is bounded by the helper, and a state covered in everything, marked or not, ends its path. To
+// get there, numbers that differ from round to round and decided nothing are forgotten. Everything
+// of a state that is cut so is marked, so checkpoints between the two see marks that are complete.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <unordered_map>
+
+#include "bpf/verify/state.h"
+#include "bpf/verify/verifier.h"
+
+namespace coppice::bpf {
+
+class Walker {
+ public:
+  // `keep_values`: for the history of a refusal, and slower.
+  Walker(const VerifyInput& input, const VerifyOptions& options, bool keep_values);
+  Verdict walk();
+
+ private:
+  enum class Next : u8 { go_on, ended, refused };
+  struct Checkpoint {
+    State state;
+    u32 parent = kNoCheckpoint;
+    u32 paths = 1;  // Not yet walked to their end.
+    u32 hits = 0, misses = 0;
+  };
+  // What was said of a call's earlier arguments.
+  struct CallView {
+    const Helper* helper = nullptr;
+    const MapView* map = nullptr;
+    u32 map_index = 0;
+    u32 record_bytes = 0;
+    u32 callback = 0;   // Its first slot.
+    u64 size_most = 0;  // Of the memory last passed.
+    u32 released = 0;   // A reference that the call lets go.
+    bool has_callback = false;
+  };
+  struct Access {
+    i64 offset = 0;
+    u32 size = 0;
+    bool write = false;
+    bool atomic = false;
+    u8 reg = 0;  // That holds the address, for messages.
+  };
+
+  // walk.cc: functions, paths, instructions.
+  bool walk_function(u32 slot, const Function* function);
+  bool walk_paths(State first);
+  Next step(State& s);
+  Next step_wide(State& s, const Instruction& in);
+  void end_path(const State& s);
+  bool push(State s);
+  bool check_reachable();
+  bool check_stack_depth();
+  State first_state(u32 slot) const;
+  bool set_global_arguments(State& s, const Function& function);
+
+  // checkpoint.cc
+  void find_prune_points();
+  enum class Arrival : u8 { go_on, cut, refused };
+  Arrival arrive(State& s);
+  bool covers(const State& kept, const State& s, bool everything);
+  bool value_covers(const Value& kept, const Value& s, bool everything);
+  bool slot_covers(const StackSlot& kept, const StackSlot& s, bool everything);
+  bool stack_covers(const StackFrame& kept, const StackFrame& s, bool everything);
+  bool same_id(u32 kept, u32 s);
+  u16 live_in_frame(const State& s, size_t frame) const;
+  void hand_on_marks(const State& kept, const State& s);
+  void mark_everything(const State& s);
+  void widen(const State& kept, State& s);
+  void keep(State& s);
+
+  // arithmetic.cc
+  bool arithmetic(State& s, const Instruction& in);
+  bool move(State& s, const Instruction& in);
+  bool pointer_arithmetic(State& s, const Instruction& in, const Value& dst, const Value& src);
+  bool add_to_pointer(State& s, const Instruction& in, const Value& pointer, const Value& number,
+                      bool subtract);
+
+  // jump.cc
+  Next jump(State& s, const Instruction& in);
+  Next branch_both(State& s, State other);
+  void narrow(State& s, const Value& old, u8 reg, const Scalar& number, Origin other, bool taken);
+  void know_null(State& s, u32 id, bool is_null);
+  void know_packet(State& s, const Value& pointer, bool strictly);
+
+  // memory.cc
+  bool load(State& s, const Instruction& in);
+  bool store(State& s, const Instruction& in);
+  bool atomic(State& s, const Instruction& in);
+  bool check_access(State& s, const Value& pointer, const Access& access);
+  bool check_bounds(State& s, const Value& pointer, const Access& access, u64 size,
+                    const std::string& of, Rule rule);
+  bool check_alignment(State& s, const Value& pointer, const Access& access);
+  bool check_field(State& s, const Value& pointer, const Access& access, const Layout& layout,
+                   Rule rule, const Field** found);
+  std::optional<Value> load_field(State& s, const Value& pointer, const Access& access);
+  std::optional<Value> load_btf(State& s, const Value& pointer, const Access& access);
+  void note_constant(const State& s, const Value& pointer, const Access& access, bool sign_extends,
+                     Value& loaded);
+  Origin made(const State& s, Origin from = 0, Origin and_from = 0);
+
+  // stack.cc
+  StackSlot& slot_at(State& s, u32 frame, i64 offset);
+  bool stack_range(State& s, const Value& pointer, const Access& access, i64& least, i64& most);
+  bool write_stack(State& s, const Value& pointer, const Access& access, const Value& value);
+  void write_bytes(State& s, u32 frame, i64 begin, i64 end, bool surely);
+  std::optional<Value> read_stack(State& s, const Value& pointer, const Access& access);
+  bool read_bytes(State& s, const Value& pointer, const Access& access, i64 begin, i64 end,
+                  bool* all_zero);
+  void touch(const State& s, u32 frame, i64 least);
+
+  // call.cc: subprograms, callbacks, the end of a function.
+  Next call(State& s, const Instruction& in);
+  bool enter(State& s, u32 subprogram, bool is_callback);
+  bool call_global(State& s, const Function& function);
+  bool global_argument(State& s, u8 reg, const Btf::Parameter& parameter);
+  Next exit(State& s);
+  Next leave_callback(State& s);
+  bool check_references(State& s, u32 from_frame, const char* when);
+  void clear_arguments(State& s);
+
+  // helper_call.cc
+  Next call_helper(State& s, const Instruction& in);
+  bool check_argument(State& s, u8 index, CallView& view);
+  bool check_map_argument(State& s, u8 index, CallView& view);
+  bool check_map_kind(State& s, const CallView& view);
+  bool check_sized(State& s, u8 index, CallView& view);
+  bool check_buffer(State& s, u8 reg, u64 size, bool write, const char* what);
+  bool check_text(State& s, u8 reg);
+  bool check_reference_argument(State& s, u8 index, CallView& view);
+  bool set_answer(State& s, const CallView& view);
+  void release(State& s, u32 reference);
+  void void_packets(State& s);
+  Next call_back(State& s, const CallView& view);
+  Next tail_call(State& s);
+
+  // explain.cc
+  bool refuse(const State& s, Rule rule, std::string what, std::string needed, std::string known,
+              std::string suggestion = {}, Origin about = 0);
+  bool refuse_uninitialised(const State& s, u8 reg);
+  std::string describe(const Value& value) const;
+  std::string named(u8 reg, const State& s) const;  // "r2, a number (0..64)".
+  std::string map_name(u32 index) const;
+  std::vector<HistoryStep> history(Origin origin) const;
+  void log_state(const State& s);
+
+  const Function* function_at(u32 slot) const;
+  u32 subprogram_index(u32 slot) const;
+  bool is_prune_point(u32 slot) const { return prune_points_[slot]; }
+
+  const VerifyInput& input_;
+  const VerifyOptions& options_;
+  const Program& program_;
+  const ProgramType& type_;
+  Verdict verdict_;
+  Origins origins_;
+  std::vector<u16> live_;
+  std::vector<bool> prune_points_;
+  std::vector<bool> callback_calls_;
+  std::vector<std::vector<u32>> kept_;  // By slot: checkpoints to compare with.
+  std::deque<Checkpoint> checkpoints_;
+  std::vector<State> pending_;
+  std::vector<std::pair<u32, u32>> ids_;  // Of a comparison: kept, other.
+  std::vector<std::vector<u32>> calls_;   // By subprogram: those it calls.
+  std::vector<u32> stack_bytes_;          // By subprogram.
+  std::vector<bool> maps_seen_;           // Calls of which a map was seen.
+  std::vector<bool> loaded_;              // Loads that were walked.
+  const Function* walked_ = nullptr;      // The global function, or null: the program.
+  u32 next_id_ = 1;
+  u64 kept_count_ = 0;
+  u64 jumps_since_ = 0, steps_since_ = 0;  // The last checkpoint was made.
+};
+
+inline constexpr i64 kOffsetMax = i64{1} << 29;  // Of a pointer from its base.
+inline constexpr u32 kPacketBytesMax = 0xffff;   // Further, comparisons tell nothing.
+inline constexpr size_t kPendingMax = 8192;      // Paths begun and not yet walked.
+
+}  // namespace coppice::bpf
