@@ -247,6 +247,7 @@ struct WordArithmetic {
   static Scalar compute(AluCode code, bool is_signed, const Scalar& dst, const Scalar& src) {
     const View a = full_view(dst), b = full_view(src);
     View full = Full::compute(code, is_signed, a, b);
+    if (full.is_constant()) return constant_word<kBits>(full.umin);  // The most common case.
     View low = Half::with_bits(full.bits);
     switch (code) {
       case AluCode::div:
