@@ -17,5 +17,10 @@ const Helper* HelperTable::find(i32 number) const {
   const auto found = helpers_.find(number);
   return found == helpers_.end() ? nullptr : &found->second;
 }
+const Helper* HelperTable::find(std::string_view name) const {
+  for (const auto& [number, helper] : helpers_)
+    if (helper.name == name) return &helper;
+  return nullptr;
+}
 
 }  // namespace coppice::bpf

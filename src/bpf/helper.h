@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/types.h"
 #include "bpf/layout.h"
@@ -81,6 +82,7 @@ class HelperTable {
  public:
   void add(Helper helper);  // The number is free.
   const Helper* find(i32 number) const;
+  const Helper* find(std::string_view name) const;
   size_t size() const { return helpers_.size(); }
 
  private:
