@@ -62,6 +62,7 @@ Result<u64> result_of(const Outcome& outcome) {
       return fail(
           Errc::invalid, what,
           fmt::format("slot {}: reserved ring records were not submitted or discarded", slot));
+    case Stop::watch: return fail(Errc::cancelled, what, fmt::format("slot {}", slot));
   }
   return fail(Errc::invalid, what);
 }
@@ -121,12 +122,14 @@ Outcome Machine::run(const Code& code, u64 r1, u64 r2) {
   return finish(r0);
 }
 
-Outcome Machine::run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2) {
+Outcome Machine::run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2,
+                             Watch* watch) {
   CHECK(code_ == nullptr);
   Guard guard(regions, r1);
   guard.use_maps_of(code);
   guard.set_keys({.base = reinterpret_cast<u64>(keys_.get()), .size = (kFrames + 1) * kKeySizeMax});
   guard_ = &guard;
+  watch_ = watch;
   code_ = &code;
   outcome_ = {};
   budget_left_ = static_cast<i64>(services_.budget);
@@ -140,6 +143,7 @@ Outcome Machine::run_checked(const Code& code, std::span<const Region> regions, 
     end(Stop::records, static_cast<u32>(code.entry()));
   }
   guard_ = nullptr;
+  watch_ = nullptr;
   code_ = nullptr;
   return finish(r0);
 }
@@ -359,6 +363,10 @@ u64 Machine::execute(const Code& code, const Step* step, const u64* arguments) {
     if constexpr (kChecked) {
       if (budget_left_-- <= 0) {
         end(Stop::budget, SLOT);
+        goto stop;
+      }
+      if (watch_ != nullptr && !watch_->before({.code = *code_, .slot = SLOT, .registers = r})) {
+        end(Stop::watch, SLOT);
         goto stop;
       }
     }

@@ -37,6 +37,7 @@ enum class Stop : u8 {
   misaligned,  // An atomic operation.
   argument,    // Of a helper: `address` has its number.
   records,     // Reserved and never let go, or too many at a time.
+  watch,       // Whoever watched has seen enough.
 };
 
 struct Outcome {
@@ -47,6 +48,18 @@ struct Outcome {
 };
 // r0, or the refusal in words.
 Result<u64> result_of(const Outcome& outcome);
+
+// What a checked run looks like before an instruction.
+struct Moment {
+  const Code& code;
+  u32 slot = 0;
+  const u64* registers = nullptr;  // r0 to r10.
+};
+class Watch {
+ public:
+  virtual ~Watch() = default;
+  virtual bool before(const Moment& moment) = 0;  // False: the run ends here.
+};
 
 class Machine {
  public:
@@ -61,7 +74,8 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
 
   Outcome run(const Code& code, u64 r1, u64 r2 = 0);
-  Outcome run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2 = 0);
+  Outcome run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2 = 0,
+                      Watch* watch = nullptr);
 
   // For helpers, while a program runs.
   u32 slot() const { return services_.slot; }
@@ -100,6 +114,7 @@ class Machine {
   std::unique_ptr<std::byte[]> stack_;
   std::unique_ptr<std::byte[]> keys_;  // One for each frame that a callback is called from.
   Guard* guard_ = nullptr;             // Of a checked run.
+  Watch* watch_ = nullptr;             // Of a checked run, if somebody watches.
   const Code* code_ = nullptr;
   u32 depth_ = 0;
   u32 tail_calls_ = 0;
