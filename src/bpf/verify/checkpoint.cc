@@ -9,7 +9,8 @@ namespace {
 
 constexpr u64 kJumpsBetween = 2;        // Checkpoints are made no closer than this...
 constexpr u64 kStepsBetween = 8;        // ... and this, unless they must be.
-constexpr u32 kUselessMisses = 3;       // More than three for each hit: it is forgotten.
+constexpr u32 kUselessMisses = 3;       // More than three for each hit: it is forgotten...
+constexpr u32 kUselessOnPath = 64;      // ... and on the path itself after so many rounds.
 constexpr size_t kKeptPerSlotMax = 64;  // The oldest go first.
 
 }  // namespace
@@ -42,66 +43,107 @@ u16 Walker::live_in_frame(const State& s, size_t frame) const {
   return static_cast<u16>(live_[callee.call_slot + 1] & ~kOfCall);
 }
 
-Walker::Arrival Walker::arrive(State& s) {
-  const bool calls_back = callback_calls_[s.slot];
-  auto& kept = kept_[s.slot];
-  if (calls_back && s.frame().rounds > 0) {
-    // The round before, if it lies on this path.
-    for (size_t i = kept.size(); i-- > 0;) {
-      const Checkpoint& before = checkpoints_[kept[i]];
-      if (before.paths == 0 || before.state.frames.size() != s.frames.size()) continue;
-      widen(before.state, s);
-      break;
+// The same for states that are the same; others differ as a rule.
+u64 Walker::print_of(const State& s) const {
+  u64 print = s.frames.size();
+  const auto mix = [&](u64 more) {
+    print = (print ^ more) * 0x9e3779b97f4a7c15;
+    print ^= print >> 32;
+  };
+  const auto mix_value = [&](const Value& value) {
+    mix(static_cast<u64>(value.kind) | u64{value.index} << 8 | u64{value.nullable} << 40);
+    mix(static_cast<u64>(value.offset) ^ value.number.umin);
+    mix(value.number.umax ^ value.number.bits.value);
+  };
+  for (size_t i = 0; i < s.frames.size(); ++i) {
+    const u16 live = live_in_frame(s, i);
+    for (u8 r = 0; r < kRegisters; ++r) {
+      if ((live >> r & 1) != 0) mix_value(s.frames[i].registers[r]);
+    }
+    for (const StackSlot& slot : s.frames[i].slots) {
+      if (slot.holds_value()) mix_value(slot.value);
     }
   }
-  for (size_t i = 0; i < kept.size();) {
-    Checkpoint& checkpoint = checkpoints_[kept[i]];
-    if (checkpoint.paths > 0) {
-      if (covers(checkpoint.state, s, true)) {
-        if (calls_back) {
-          mark_everything(s);
-          mark_everything(checkpoint.state);
-          return Arrival::cut;
-        }
-        if (covers(s, checkpoint.state, true)) {
-          refuse(s, Rule::endless_loop, "the program comes here again, and nothing has changed",
-                 "a loop that ends: each round changes what its condition depends on",
-                 "registers and stack are as they were the last time",
-                 "count the rounds in a variable, or use bpf_loop");
-          return Arrival::refused;
-        }
-      }
-      ++i;
-      continue;
+  return print;
+}
+
+// Callbacks compare with every checkpoint on the path, others only with one that may be the same.
+u64 Walker::key_on_path(const State& s) const {
+  return callback_calls_[s.slot] ? u64{s.slot} : print_of(s) ^ u64 { s.slot } << 40;
+}
+
+// A checkpoint on the path itself: the round before of a callback, or of a loop without end.
+Walker::Arrival Walker::arrive_again(State& s) {
+  const bool calls_back = callback_calls_[s.slot];
+  if (calls_back && s.frame().rounds > 0) {
+    u32 latest = kNoCheckpoint;
+    const auto [begin, end] = on_path_.equal_range(key_on_path(s));
+    for (auto at = begin; at != end; ++at) {
+      const Checkpoint& before = checkpoints_[at->second];
+      if (before.state.frames.size() != s.frames.size()) continue;
+      if (latest == kNoCheckpoint || at->second > latest) latest = at->second;
     }
+    if (latest != kNoCheckpoint) widen(checkpoints_[latest].state, s);
+  }
+  const auto [begin, end] = on_path_.equal_range(key_on_path(s));
+  for (auto at = begin; at != end; ++at) {
+    const State& before = checkpoints_[at->second].state;
+    if (before.slot != s.slot || !covers(before, s, true)) continue;
+    if (calls_back) {
+      mark_everything(s);
+      mark_everything(before);
+      return Arrival::cut;
+    }
+    if (!covers(s, before, true)) continue;
+    refuse(s, Rule::endless_loop, "the program comes here again, and nothing has changed",
+           "a loop that ends: each round changes what its condition depends on",
+           "registers and stack are as they were the last time",
+           "count the rounds in a variable, or use bpf_loop");
+    return Arrival::refused;
+  }
+  return Arrival::go_on;
+}
+
+Walker::Arrival Walker::arrive(State& s) {
+  if (const Arrival arrival = arrive_again(s); arrival != Arrival::go_on) return arrival;
+  auto& kept = kept_[s.slot];
+  for (size_t i = kept.size(); i-- > 0;) {  // The latest is the likeliest.
+    Checkpoint& checkpoint = checkpoints_[kept[i]];
     if (covers(checkpoint.state, s, false)) {
       ++checkpoint.hits;
       hand_on_marks(checkpoint.state, s);
       return Arrival::cut;
     }
-    if (++checkpoint.misses > kUselessMisses * checkpoint.hits + kUselessMisses) {
-      checkpoint.state = {};
-      kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(i));
-      --kept_count_;
-      continue;
-    }
-    ++i;
+    if (++checkpoint.misses > kUselessMisses * checkpoint.hits + kUselessMisses) forget(s.slot, i);
   }
-  if (calls_back || (jumps_since_ >= kJumpsBetween && steps_since_ >= kStepsBetween)) keep(s);
+  if (callback_calls_[s.slot] || (jumps_since_ >= kJumpsBetween && steps_since_ >= kStepsBetween))
+    keep(s);
   return Arrival::go_on;
 }
 
+// Every path from this checkpoint was walked: from now on it stands for others.
+void Walker::complete(u32 checkpoint) {
+  Checkpoint& done = checkpoints_[checkpoint];
+  const auto [begin, end] = on_path_.equal_range(done.key);
+  const auto at =
+      std::find_if(begin, end, [&](const auto& each) { return each.second == checkpoint; });
+  CHECK(at != end);
+  on_path_.erase(at);
+  auto& kept = kept_[done.state.slot];
+  if (kept.size() >= kKeptPerSlotMax) forget(done.state.slot, 0);
+  kept.push_back(checkpoint);
+  verdict_.cost.states_peak = std::max(verdict_.cost.states_peak, ++kept_count_ + on_path_.size());
+}
+
+// Not to be compared with any more.
+void Walker::forget(u32 slot, size_t index) {
+  auto& kept = kept_[slot];
+  checkpoints_[kept[index]].state = {};
+  kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(index));
+  --kept_count_;
+}
+
 void Walker::keep(State& s) {
-  auto& kept = kept_[s.slot];
-  if (kept.size() >= kKeptPerSlotMax) {
-    const auto done =
-        std::ranges::find_if(kept, [&](u32 at) { return checkpoints_[at].paths == 0; });
-    if (done != kept.end()) {
-      checkpoints_[*done].state = {};
-      kept.erase(done);
-      --kept_count_;
-    }
-  }
   jumps_since_ = steps_since_ = 0;
   const auto fresh = [&](Origin& origin) {
     if (origin == 0) return;
@@ -115,11 +157,10 @@ void Walker::keep(State& s) {
   });
   for (StackFrame& frame : s.frames)
     for (StackSlot& slot : frame.slots) fresh(slot.origin);
-  checkpoints_.push_back({.state = s, .parent = s.checkpoint});
+  checkpoints_.push_back({.state = s, .parent = s.checkpoint, .key = key_on_path(s)});
   s.checkpoint = static_cast<u32>(checkpoints_.size() - 1);
-  kept.push_back(s.checkpoint);
+  on_path_.emplace(checkpoints_.back().key, s.checkpoint);
   ++verdict_.cost.states;
-  verdict_.cost.states_peak = std::max(verdict_.cost.states_peak, ++kept_count_);
 }
 
 // Ids need not be the same, but one of the one stands for one of the other throughout.

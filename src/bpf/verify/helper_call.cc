@@ -443,7 +443,15 @@ Walker::Next Walker::tail_call(State& s) {
            "a callback runs");
     return Next::refused;
   }
-  if (s.frames.size() > 1) void_packets(s);  // It may change the packet and return here.
+  if (s.frames.size() > 1) {
+    // The other program returns to the caller of this function, and may have changed the packet.
+    State returned = s;
+    void_packets(returned);
+    returned.slot = s.frame().call_slot + 1;
+    returned.frames.pop_back();
+    returned.reg(0) = number_value(Scalar::unknown(), made(s));
+    if (!push(std::move(returned))) return Next::refused;
+  }
   return set_answer(s, view) ? (++s.slot, Next::go_on) : Next::refused;
 }
 

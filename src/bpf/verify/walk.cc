@@ -32,7 +32,7 @@ Verdict Walker::walk() {
     if (function.global && function.slot != program_.entry())
       good = walk_function(function.slot, &function);
   }
-  if (good) good = check_stack_depth();
+  if (good) good = check_depth();
   CHECK(good == !verdict_.refusal.has_value());
   if (options_.claims) verdict_.claims.settle(origins_);
   verdict_.facts.frame_bytes = stack_bytes_;
@@ -87,6 +87,7 @@ bool Walker::walk_function(u32 slot, const Function* function) {
   walked_ = function;
   for (auto& kept : kept_) kept.clear();  // They are of another function, with other frames.
   checkpoints_.clear();
+  on_path_.clear();
   kept_count_ = 0;
   State s = first_state(slot);
   const Origin argument = origins_.add(OriginKind::argument, slot);
@@ -191,6 +192,7 @@ void Walker::end_path(const State& s) {
   for (u32 at = s.checkpoint; at != kNoCheckpoint; at = checkpoints_[at].parent) {
     CHECK(checkpoints_[at].paths > 0);
     if (--checkpoints_[at].paths > 0) return;
+    complete(at);
   }
 }
 
@@ -259,33 +261,48 @@ Walker::Next Walker::step(State& s) {
   return Next::go_on;
 }
 
-// The stack of all frames that can be in use at a time, along the calls that were walked.
-bool Walker::check_stack_depth() {
-  constexpr u32 kGrain = 16;
-  std::vector<u32> deepest(calls_.size(), 0);
-  std::vector<u8> seen(calls_.size(), 0);  // 1: being looked at, 2: done.
-  // Frames are bounded, so this is no deeper than they are.
-  const auto visit = [&](const auto& self, u32 at) -> void {
-    if (seen[at] != 0) return;
-    seen[at] = 1;
-    u32 below = 0;
-    for (const u32 callee : calls_[at]) {
-      self(self, callee);
-      below = std::max(below, deepest[callee]);
-    }
-    deepest[at] = std::max((stack_bytes_[at] + kGrain - 1) / kGrain * kGrain, kGrain) + below;
-    seen[at] = 2;
-  };
-  const u32 entry = subprogram_index(static_cast<u32>(program_.entry()));
-  visit(visit, entry);
-  verdict_.cost.stack_bytes = deepest[entry];
-  if (deepest[entry] <= type_.stack_bytes_max) return true;
+// Along the calls that were walked, across functions that were verified by themselves: how many
+// frames are in use at a time, and how much stack they take.
+bool Walker::check_depth() {
   State s;
   s.slot = static_cast<u32>(program_.entry());
+  const u32 entry = subprogram_index(s.slot);
+  depths_.assign(calls_.size(), {});
+  if (!measure_depth(entry)) return false;
+  verdict_.cost.stack_bytes = depths_[entry].bytes;
+  if (depths_[entry].frames > kFrames)
+    return refuse(s, Rule::too_deep, "functions call one another",
+                  fmt::format("at most {} in one another", kFrames),
+                  fmt::format("{} frames", depths_[entry].frames), "inline some of them");
+  if (depths_[entry].bytes <= type_.stack_bytes_max) return true;
   return refuse(s, Rule::too_deep, "the frames of calls in one another take stack together",
                 fmt::format("at most {} bytes", type_.stack_bytes_max),
-                fmt::format("{} bytes", deepest[entry]),
+                fmt::format("{} bytes", depths_[entry].bytes),
                 "keep large buffers in a map of one element");
+}
+
+// No deeper than the first chain of calls that is too long.
+bool Walker::measure_depth(u32 subprogram) {
+  constexpr u32 kGrain = 16;
+  Depth& depth = depths_[subprogram];
+  if (depth.known) return true;
+  if (depth.begun) {
+    State s;
+    s.slot = static_cast<u32>(program_.subprograms()[subprogram]);
+    return refuse(s, Rule::too_deep, "a function calls itself, by way of others perhaps",
+                  "calls that end", "recursion", "use a loop");
+  }
+  depth.begun = true;
+  u32 frames = 0, bytes = 0;
+  for (const u32 callee : calls_[subprogram]) {
+    if (!measure_depth(callee)) return false;
+    frames = std::max(frames, depths_[callee].frames);
+    bytes = std::max(bytes, depths_[callee].bytes);
+  }
+  depth.frames = frames + 1;
+  depth.bytes = bytes + std::max((stack_bytes_[subprogram] + kGrain - 1) / kGrain * kGrain, kGrain);
+  depth.known = true;
+  return true;
 }
 
 Verdict verify(const VerifyInput& input, const VerifyOptions& options) {

@@ -42,6 +42,7 @@ class Walker {
     State state;
     u32 parent = kNoCheckpoint;
     u32 paths = 1;  // Not yet walked to their end.
+    u64 key = 0;    // In on_path_, as long as paths are left.
     u32 hits = 0, misses = 0;
   };
   // What was said of a call's earlier arguments.
@@ -54,6 +55,10 @@ class Walker {
     u64 size_most = 0;  // Of the memory last passed.
     u32 released = 0;   // A reference that the call lets go.
     bool has_callback = false;
+  };
+  struct Depth {
+    u32 frames = 0, bytes = 0;  // Its own and those of what it calls.
+    bool begun = false, known = false;
   };
   struct Access {
     i64 offset = 0;
@@ -71,7 +76,8 @@ class Walker {
   void end_path(const State& s);
   bool push(State s);
   bool check_reachable();
-  bool check_stack_depth();
+  bool check_depth();
+  bool measure_depth(u32 subprogram);
   State first_state(u32 slot) const;
   bool set_global_arguments(State& s, const Function& function);
 
@@ -79,16 +85,21 @@ class Walker {
   void find_prune_points();
   enum class Arrival : u8 { go_on, cut, refused };
   Arrival arrive(State& s);
+  Arrival arrive_again(State& s);
+  void complete(u32 checkpoint);
+  u64 key_on_path(const State& s) const;
   bool covers(const State& kept, const State& s, bool everything);
   bool value_covers(const Value& kept, const Value& s, bool everything);
   bool slot_covers(const StackSlot& kept, const StackSlot& s, bool everything);
   bool stack_covers(const StackFrame& kept, const StackFrame& s, bool everything);
   bool same_id(u32 kept, u32 s);
+  u64 print_of(const State& s) const;
   u16 live_in_frame(const State& s, size_t frame) const;
   void hand_on_marks(const State& kept, const State& s);
   void mark_everything(const State& s);
   void widen(const State& kept, State& s);
   void keep(State& s);
+  void forget(u32 slot, size_t index);
 
   // arithmetic.cc
   bool arithmetic(State& s, const Instruction& in);
@@ -178,11 +189,13 @@ class Walker {
   std::vector<u16> live_;
   std::vector<bool> prune_points_;
   std::vector<bool> callback_calls_;
-  std::vector<std::vector<u32>> kept_;  // By slot: checkpoints to compare with.
+  std::vector<std::vector<u32>> kept_;  // By slot: checkpoints that are done, to compare with.
+  std::unordered_multimap<u64, u32> on_path_;  // Those that are not.
   std::deque<Checkpoint> checkpoints_;
   std::vector<State> pending_;
   std::vector<std::pair<u32, u32>> ids_;  // Of a comparison: kept, other.
   std::vector<std::vector<u32>> calls_;   // By subprogram: those it calls.
+  std::vector<Depth> depths_;             // By subprogram.
   std::vector<u32> stack_bytes_;          // By subprogram.
   std::vector<bool> maps_seen_;           // Calls of which a map was seen.
   std::vector<bool> loaded_;              // Loads that were walked.
@@ -194,6 +207,6 @@ class Walker {
 
 inline constexpr i64 kOffsetMax = i64{1} << 29;  // Of a pointer from its base.
 inline constexpr u32 kPacketBytesMax = 0xffff;   // Further, comparisons tell nothing.
-inline constexpr size_t kPendingMax = 8192;      // Paths begun and not yet walked.
+inline constexpr size_t kPendingMax = 32768;     // Paths begun and not yet walked.
 
 }  // namespace coppice::bpf
