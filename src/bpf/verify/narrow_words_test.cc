@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/prng.h"
-#include "bpf/verify/arithmetic.h"
+#include "bpf/verify/word_arithmetic.h"
 #include "bpf/verify/conditions.h"
 
 namespace coppice::bpf {

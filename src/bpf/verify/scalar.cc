@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "bpf/verify/arithmetic.h"
+#include "bpf/verify/word_arithmetic.h"
 #include "bpf/verify/conditions.h"
 
 namespace coppice::bpf {

@@ -1,4 +1,4 @@
-// bpf/verify/arithmetic.h — what arithmetic makes of sets of words.
+// bpf/verify/word_arithmetic.h — what arithmetic makes of sets of words.
 //
 // Theory. Each operation takes views of words of one width and yields constraints that its result
 // meets: bits found bit by bit, and intervals found in whole numbers, where nothing overflows. An
