@@ -48,6 +48,10 @@ bool serves(i32 number, MapKind kind) {
   }
 }
 
+bool changes_map(i32 number) {
+  return number == 2 || number == 3 || number == 87 || number == 88;  // Update, delete, push, pop.
+}
+
 bool is_sized(Argument argument) {
   return argument == Argument::read || argument == Argument::written;
 }
@@ -59,6 +63,10 @@ bool Walker::check_map_kind(State& s, const CallView& view) {
   if (!view.map->refused.empty())
     return refuse(s, Rule::second_tier, fmt::format("{} is used", map_name(view.map_index)),
                   "a map of a kind that is supported", view.map->refused);
+  if (view.map->read_only && changes_map(view.helper->number))
+    return refuse(s, Rule::read_only,
+                  fmt::format("{} is called for {}", view.helper->name, map_name(view.map_index)),
+                  "a map that programs may write", "it is read-only");
   if (serves(view.helper->number, spec.kind)) return true;
   return refuse(s, Rule::map_kind,
                 fmt::format("{} is called for {}", view.helper->name, map_name(view.map_index)),

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/prng.h"
-#include "bpf/verify/word_arithmetic.h"
 #include "bpf/verify/conditions.h"
+#include "bpf/verify/word_arithmetic.h"
 
 namespace coppice::bpf {
 namespace {

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "bpf/verify/word_arithmetic.h"
 #include "bpf/verify/conditions.h"
+#include "bpf/verify/word_arithmetic.h"
 
 namespace coppice::bpf {
 namespace {

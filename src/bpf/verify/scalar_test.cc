@@ -155,6 +155,17 @@ TEST(Scalar, LoadedLosesNoNumber) {
   }
 }
 
+// Of any number the low bytes may be any, and no more.
+TEST(Scalar, LoadedHasTheRangeOfItsBytes) {
+  const Scalar any = Scalar::unknown();
+  EXPECT_EQ(loaded(any, 1, false), Scalar::between(0, 255));
+  EXPECT_EQ(loaded(any, 1, true), Scalar::between_signed(-128, 127));
+  EXPECT_EQ(loaded(Scalar::between(0, 65535), 2, true), Scalar::between_signed(-32768, 32767));
+  EXPECT_EQ(loaded(any, 4, true), Scalar::between_signed(INT32_MIN, INT32_MAX));
+  EXPECT_EQ(loaded(Scalar::between(0, 300), 1, false), Scalar::between(0, 255));
+  EXPECT_EQ(loaded(any, 8, true), any);
+}
+
 constexpr u8 kMov64 = 0xbf, kMov32 = 0xbc;
 constexpr u8 kWide = 0x07, kNarrow = 0x04;
 

@@ -298,8 +298,10 @@ struct WordArithmetic {
     Scalar result = joined<kBits>(whole_view<kBits>(), whole_view<kHalf>());
     result.bits.value = extended(of.bits.value);
     result.bits.mask = extended(of.bits.mask);
-    // Numbers of one stretch between two wraps stay in order; that of signs begins at -sign.
     View full = full_view(result);
+    const WideSigned words = WideSigned{1} << count, least = -static_cast<WideSigned>(sign);
+    Full::narrow_signed(full, least, least + words - 1);
+    // Numbers of one stretch between two wraps stay in order; that of signs begins at -sign.
     const auto stretch = [&](i64 first, i64 last) {
       const i64 shift = static_cast<i64>(sign);
       if ((first + shift) >> count != (last + shift) >> count) return;
