@@ -96,7 +96,7 @@ bool Walker::call_global(State& s, const Function& function) {
     if (!global_argument(s, reg, parameter)) return false;
     ++reg;
   }
-  void_packets(s);  // It may call what changes the packet.
+  if (changes_packet_[subprogram_index(function.slot)]) void_packets(s);
   clear_arguments(s);
   if (prototype.type != 0) s.reg(0) = number_value(Scalar::unknown(), made(s));
   return true;

@@ -138,6 +138,7 @@ void Walker::complete(u32 checkpoint) {
 // Not to be compared with any more.
 void Walker::forget(u32 slot, size_t index) {
   auto& kept = kept_[slot];
+  state_bytes_ -= bytes_of(checkpoints_[kept[index]].state);
   checkpoints_[kept[index]].state = {};
   kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(index));
   --kept_count_;
@@ -159,6 +160,7 @@ void Walker::keep(State& s) {
     for (StackSlot& slot : frame.slots) fresh(slot.origin);
   checkpoints_.push_back({.state = s, .parent = s.checkpoint, .key = key_on_path(s)});
   s.checkpoint = static_cast<u32>(checkpoints_.size() - 1);
+  state_bytes_ += bytes_of(s);
   on_path_.emplace(checkpoints_.back().key, s.checkpoint);
   ++verdict_.cost.states;
 }

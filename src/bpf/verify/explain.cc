@@ -54,7 +54,7 @@ std::string Walker::describe(const Value& value) const {
   if (value.kind == ValueKind::nothing) return text;
   if (value.kind == ValueKind::map) text = map_name(value.index);
   if (value.kind == ValueKind::map_value)
-    text = fmt::format("a pointer to a value of {}, of {} bytes,", map_name(value.index),
+    text = fmt::format("a pointer to a value of {} ({} bytes)", map_name(value.index),
                        input_.maps[value.index].spec.value_size);
   if (value.kind == ValueKind::memory) text += fmt::format(" of {} bytes", value.size);
   if (value.kind == ValueKind::object) text = fmt::format("a pointer to {}", value.layout->name);

@@ -59,6 +59,14 @@ struct State {
   const Value& reg(u8 number) const { return frames.back().registers[number]; }
 };
 
+// How much memory it takes, about.
+inline u64 bytes_of(const State& state) {
+  u64 bytes = sizeof(State);
+  for (const StackFrame& frame : state.frames)
+    bytes += sizeof(StackFrame) + frame.slots.size() * sizeof(StackSlot);
+  return bytes;
+}
+
 // Calls `visit(value)` for every register and spilled value of all frames.
 template <class Frames, class Visit>
 void for_each_value(Frames& frames, Visit visit) {

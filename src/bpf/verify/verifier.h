@@ -25,6 +25,9 @@ struct MapView {
   std::string refused = {};                  // Why programs may not use it, if they may not.
 };
 
+// Of each map of the object, in their order.
+std::vector<MapView> views_of(const Object& object);
+
 struct VerifyInput {
   const Program& program;
   const ProgramType& type;

@@ -23,6 +23,31 @@ Walker::Walker(const VerifyInput& input, const VerifyOptions& options, bool keep
   maps_seen_.assign(program_.slots().size(), false);
   if (options.claims) verdict_.claims = Claims(program_.slots().size());
   find_prune_points();
+  find_packet_changers();
+}
+
+void Walker::find_packet_changers() {
+  const auto slots = program_.slots();
+  changes_packet_.assign(calls_.size(), false);
+  // What is called hands on to who calls it, until nothing is new.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
+      const Instruction& in = slots[i];
+      const bool address = in.is_wide() && in.src == static_cast<u8>(Immediate::code);
+      const bool call = in.opcode == kOpcodeCall;
+      bool changes = false;
+      if (address || (call && in.src == static_cast<u8>(Callee::local))) {
+        changes = changes_packet_[subprogram_index(static_cast<u32>(program_.target_of(i)))];
+      } else if (call && in.src == static_cast<u8>(Callee::helper)) {
+        const Helper* helper = type_.helpers->find(in.imm);
+        changes = in.imm == kTailCall || (helper != nullptr && helper->changes_packet);
+      }
+      const u32 at = subprogram_index(i);
+      if (!changes || changes_packet_[at]) continue;
+      changes_packet_[at] = changed = true;
+    }
+  }
 }
 
 Verdict Walker::walk() {
@@ -148,19 +173,14 @@ bool Walker::set_global_arguments(State& s, const Function& function) {
 
 bool Walker::walk_paths(State first) {
   pending_.clear();
+  state_bytes_ = bytes_of(first);
   pending_.push_back(std::move(first));
   while (!pending_.empty()) {
     State s = std::move(pending_.back());
     pending_.pop_back();
+    state_bytes_ -= bytes_of(s);
     for (Next next = Next::go_on; next == Next::go_on;) {
-      if (verdict_.cost.instructions++ >= options_.instructions_max)
-        return refuse(s, Rule::too_complex,
-                      fmt::format("{} instructions were walked, and paths are left",
-                                  options_.instructions_max),
-                      "a program whose paths are fewer",
-                      "each loop is walked round by round, each branch both ways",
-                      "bound loops tighter, use bpf_loop, or make functions global: each of "
-                      "those is verified once");
+      if (!check_cost(s)) return false;
       if (is_prune_point(s.slot)) {
         const Arrival arrival = arrive(s);
         if (arrival == Arrival::refused) return false;
@@ -178,11 +198,26 @@ bool Walker::walk_paths(State first) {
   return true;
 }
 
+// Whether one more instruction may be walked.
+bool Walker::check_cost(const State& s) {
+  const bool steps = verdict_.cost.instructions++ < options_.instructions_max;
+  if (steps && state_bytes_ <= kStateBytesMax && origins_.size() <= kOriginsMax) return true;
+  return refuse(s, Rule::too_complex,
+                steps ? "the states that are kept take too much memory"
+                      : fmt::format("{} instructions were walked, and paths are left",
+                                    options_.instructions_max),
+                "a program whose paths are fewer",
+                "each loop is walked round by round, each branch both ways",
+                "bound loops tighter, use bpf_loop, or make functions global: each of those is "
+                "verified once");
+}
+
 bool Walker::push(State s) {
   if (pending_.size() >= kPendingMax)
     return refuse(s, Rule::too_complex, fmt::format("{} paths are begun", kPendingMax),
                   "fewer branches in one another", "each is still to be walked");
   if (s.checkpoint != kNoCheckpoint) ++checkpoints_[s.checkpoint].paths;
+  state_bytes_ += bytes_of(s);
   pending_.push_back(std::move(s));
   return true;
 }
@@ -303,6 +338,21 @@ bool Walker::measure_depth(u32 subprogram) {
   depth.bytes = bytes + std::max((stack_bytes_[subprogram] + kGrain - 1) / kGrain * kGrain, kGrain);
   depth.known = true;
   return true;
+}
+
+std::vector<MapView> views_of(const Object& object) {
+  std::vector<MapView> views;
+  for (const ObjectMap& map : object.maps()) {
+    MapView view{.spec = map.spec,
+                 .read_only = map.read_only,
+                 .frozen = map.frozen,
+                 .contents = map.contents};
+    if (!map.kernel_field.empty())
+      view.refused =
+          fmt::format("its values hold a {}, which only the kernel has", map.kernel_field);
+    views.push_back(std::move(view));
+  }
+  return views;
 }
 
 Verdict verify(const VerifyInput& input, const VerifyOptions& options) {

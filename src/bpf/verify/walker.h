@@ -75,10 +75,12 @@ class Walker {
   Next step_wide(State& s, const Instruction& in);
   void end_path(const State& s);
   bool push(State s);
+  bool check_cost(const State& s);
   bool check_reachable();
   bool check_depth();
   bool measure_depth(u32 subprogram);
   State first_state(u32 slot) const;
+  void find_packet_changers();
   bool set_global_arguments(State& s, const Function& function);
 
   // checkpoint.cc
@@ -197,16 +199,20 @@ class Walker {
   std::vector<std::vector<u32>> calls_;   // By subprogram: those it calls.
   std::vector<Depth> depths_;             // By subprogram.
   std::vector<u32> stack_bytes_;          // By subprogram.
+  std::vector<bool> changes_packet_;      // By subprogram: it, or what it calls, may.
   std::vector<bool> maps_seen_;           // Calls of which a map was seen.
   std::vector<bool> loaded_;              // Loads that were walked.
   const Function* walked_ = nullptr;      // The global function, or null: the program.
   u32 next_id_ = 1;
   u64 kept_count_ = 0;
+  u64 state_bytes_ = 0;                    // Of all states that are held, about.
   u64 jumps_since_ = 0, steps_since_ = 0;  // The last checkpoint was made.
 };
 
 inline constexpr i64 kOffsetMax = i64{1} << 29;  // Of a pointer from its base.
 inline constexpr u32 kPacketBytesMax = 0xffff;   // Further, comparisons tell nothing.
-inline constexpr size_t kPendingMax = 32768;     // Paths begun and not yet walked.
+inline constexpr u64 kStateBytesMax = 512 << 20;
+inline constexpr size_t kOriginsMax = 16 << 20;
+inline constexpr size_t kPendingMax = 32768;  // Paths begun and not yet walked.
 
 }  // namespace coppice::bpf
