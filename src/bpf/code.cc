@@ -158,6 +158,10 @@ Result<Step> step_of(const Program& program, size_t slot, const Binding& binding
     step.operation = Operation::tail_call;
     return step;
   }
+  if (in.imm == kUnsatisfied) {
+    step.operation = Operation::unsatisfied;
+    return step;
+  }
   const Helper* helper = binding.helpers.find(in.imm);
   if (helper == nullptr) return unbound(slot, fmt::format("the host has no helper {}", in.imm));
   step.operation = Operation::call_helper;

@@ -18,6 +18,9 @@ struct Binding {
 };
 
 inline constexpr i32 kTailCall = 12;  // The one helper that the engine itself is.
+// The helper that an instruction calls where the host has not what the program was compiled for. A
+// program that cannot come there (for it asked first) is good; no host has such a helper.
+inline constexpr i32 kUnsatisfied = 0xbad2310;
 
 // The address of a subprogram is its slot plus this: no address of memory.
 inline constexpr u64 kCodeAddress = u64{0xc0de} << 48;

@@ -62,6 +62,9 @@ Result<u64> result_of(const Outcome& outcome) {
       return fail(
           Errc::invalid, what,
           fmt::format("slot {}: reserved ring records were not submitted or discarded", slot));
+    case Stop::unsatisfied:
+      return fail(Errc::unsupported, what,
+                  fmt::format("slot {}: it needs a type or function that the host has not", slot));
     case Stop::watch: return fail(Errc::cancelled, what, fmt::format("slot {}", slot));
   }
   return fail(Errc::invalid, what);
@@ -428,6 +431,7 @@ u64 Machine::execute(const Code& code, const Step* step, const u64* arguments) {
         step = next->steps() + next->entry();
         break;
       }
+      case Operation::unsatisfied: end(Stop::unsatisfied, SLOT); goto stop;
       case Operation::exit: {
         if (depth_ == outermost) {
           leave<kChecked>();

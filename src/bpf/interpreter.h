@@ -30,14 +30,15 @@ inline constexpr u64 kBudget = u64{1} << 32;  // Instructions, if the host says 
 
 enum class Stop : u8 {
   exited,
-  budget,      // So many instructions were not enough.
-  depth,       // More calls in one another than frames.
-  load,        // From an address that is none of the program's.
-  store,       // To one.
-  misaligned,  // An atomic operation.
-  argument,    // Of a helper: `address` has its number.
-  records,     // Reserved and never let go, or too many at a time.
-  watch,       // Whoever watched has seen enough.
+  budget,       // So many instructions were not enough.
+  depth,        // More calls in one another than frames.
+  load,         // From an address that is none of the program's.
+  store,        // To one.
+  misaligned,   // An atomic operation.
+  argument,     // Of a helper: `address` has its number.
+  records,      // Reserved and never let go, or too many at a time.
+  unsatisfied,  // It needs what the host has not.
+  watch,        // Whoever watched has seen enough.
 };
 
 struct Outcome {

@@ -92,6 +92,7 @@ enum class Operation : u8 {
   call_helper,
   call_local,
   tail_call,
+  unsatisfied,  // Needs what the host has not; a verified program cannot come here.
   exit,
 };
 

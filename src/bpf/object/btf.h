@@ -22,6 +22,7 @@ class Btf {
  public:
   static constexpr size_t kBytesMax = 64 << 20;        // Of a section.
   static constexpr u32 kTypesMax = 1 << 20;            // Of a section; the id of none is 0, void.
+  static constexpr u32 kNameMax = 4096;                // Bytes of a name.
   static constexpr u32 kNestingMax = 64;               // Of members, elements and modifiers.
   static constexpr u64 kSizeMax = (u64{1} << 29) - 1;  // Bytes of a type: its bits fit in 32 bits.
 
@@ -113,7 +114,8 @@ class Btf {
   std::optional<u32> find(std::string_view name, Kind kind) const;
   // Those with that name, or with that name and "___..." behind it: ids, ascending.
   std::vector<u32> find_flavours(std::string_view name) const;
-  // The string at that offset of the table, which other sections name too.
+  // The string at that offset of the table, which other sections name too; its first kNameMax
+  // bytes.
   std::optional<std::string_view> string_at(u32 offset) const;
   // As C spells it: "struct foo *", "const char[16]", "int (*)(void *)".
   std::string describe(u32 id) const;

@@ -18,20 +18,16 @@
 
 #include <memory>
 
-#include "bpf/map.h"
+#include "bpf/code.h"
 #include "bpf/object/btf.h"
+#include "bpf/object/elf.h"
 #include "bpf/program.h"
 
 namespace coppice::bpf {
 
-inline constexpr size_t kObjectBytesMax = 64 << 20;
 inline constexpr size_t kProgramsMax = 1024;          // Of one object.
 inline constexpr size_t kObjectMapsMax = 256;         // Of one object, global data included.
 inline constexpr size_t kObjectSlotsMax = 4'000'000;  // Of all programs of an object together.
-
-// The helper that an instruction calls where the host has not what the program was compiled for. A
-// program that cannot come there (for it asked first) is good; no host has such a helper.
-inline constexpr i32 kUnsatisfied = 0xbad2310;
 
 // Where slots come from. A line holds from its slot to the next line's.
 struct Line {
@@ -64,18 +60,25 @@ struct ObjectMap {
     u32 program = 0;  // In Object::programs().
   };
 
-  MapSpec spec;                      // `slots` is make_maps()'s to say.
-  std::vector<std::byte> contents;   // Of global data: its one value.
-  bool is_data = false;              // Global data.
-  bool read_only = false;            // Programs may not write it.
-  bool frozen = false;               // Nobody will: `contents` may be taken for granted.
-  u32 key_type = 0, value_type = 0;  // BTF ids; 0: unknown. Of global data the Kind::section.
-  std::string kernel_field;    // Which part of a value is the kernel's own (bpf_spin_lock, ...).
-  std::vector<Entry> entries;  // Of a program array.
+  MapSpec spec;                          // `slots` is make_maps()'s to say.
+  std::vector<std::byte> contents = {};  // Of global data: its one value.
+  bool is_data = false;                  // Global data.
+  bool read_only = false;                // Programs may not write it.
+  bool frozen = false;                   // Nobody will: `contents` may be taken for granted.
+  u32 key_type = 0, value_type = 0;      // BTF ids; 0: unknown. Of global data the Kind::section.
+  bool by_name = false;  // Asked to be one with the map of that name in other objects (pinning).
+  std::string kernel_field = {};  // Which part of a value is the kernel's own (bpf_spin_lock, ...).
+  std::vector<Entry> entries = {};  // Of a program array.
 };
 
 struct ReadOptions {
-  const Btf* host = nullptr;  // What CO-RE relocations are resolved against; without it they fail.
+  // What CO-RE relocations are resolved against; without it programs that have any are refused.
+  const Btf* host = nullptr;
+  // They are resolved against the object's own types: to look at it where there is no host.
+  bool own_types = false;
+  // Not empty: only that program is read, and the maps it uses. What else is in the object need not
+  // make sense here; entries of program arrays are those that lead to it.
+  std::string only = {};
 };
 
 class Object {
