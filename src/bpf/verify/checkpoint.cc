@@ -10,7 +10,6 @@ namespace {
 constexpr u64 kJumpsBetween = 2;        // Checkpoints are made no closer than this...
 constexpr u64 kStepsBetween = 8;        // ... and this, unless they must be.
 constexpr u32 kUselessMisses = 3;       // More than three for each hit: it is forgotten...
-constexpr u32 kUselessOnPath = 64;      // ... and on the path itself after so many rounds.
 constexpr size_t kKeptPerSlotMax = 64;  // The oldest go first.
 
 }  // namespace
