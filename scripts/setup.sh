@@ -5,7 +5,7 @@ set -euo pipefail
 
 build=(g++-12 clang-19 cmake ninja-build pkg-config liburing-dev libcapnp-dev capnproto libisal-dev nlohmann-json3-dev
   libcli11-dev libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev libsystemd-dev liblua5.4-dev libseccomp-dev
-  nettle-dev systemtap-sdt-dev)
+  nettle-dev systemtap-sdt-dev llvm-19-dev)
 check=(clang-tidy-19 clang-format-19 lld-19 libclang-rt-19-dev ccache python3 python3-libnbd libnbd-bin
   nbdkit qemu-utils fio e2fsprogs mandoc lua-check)
 demo=(libnbd-bin qemu-utils e2fsprogs python3)

@@ -20,6 +20,9 @@ class ArrayMap final : public Map {
   int next_key(const std::byte* key, std::byte* next) override;
   std::byte* direct_values() override { return slots_ == 1 ? memory_.data() : nullptr; }
   bool reaches(u64 address, u64 size) const override;
+  // For machine code: the first value, and how far the same of the next slot is. 0: all share one.
+  std::byte* values() const { return memory_.data(); }
+  u64 slot_stride() const { return slots_ == 1 ? 0 : u64{spec_.max_entries} * stride_; }
 
  private:
   ArrayMap(MapSpec spec, MapMemory memory);

@@ -8,41 +8,11 @@
 #include "bpf/core_helpers.h"
 #include "bpf/disassembler.h"
 #include "bpf/interpreter.h"
+#include "bpf/testing/cases.h"
 #include "bpf/testing/model.h"
 
 namespace coppice::bpf {
 namespace {
-
-constexpr u64 kEdges[] = {0,
-                          1,
-                          2,
-                          7,
-                          31,
-                          32,
-                          33,
-                          63,
-                          64,
-                          65,
-                          0x7f,
-                          0x80,
-                          0xff,
-                          0x7fff,
-                          0x8000,
-                          0xffff,
-                          0x7fffffff,
-                          0x80000000,
-                          0xffffffff,
-                          0x100000000,
-                          0x123456789abcdef0,
-                          0x7fffffffffffffff,
-                          0x8000000000000000,
-                          0x8000000080000000,
-                          0xfffffffeffffffff,
-                          0xfffffffffffffffe,
-                          0xffffffffffffffff};
-constexpr i32 kImmediates[] = {0,  1,   2,    3,   5,     16,     31,         32,
-                               33, 63,  64,   65,  127,   -1,     -2,         -3,
-                               -8, -63, -128, 255, 65535, -65536, 0x7fffffff, -0x7fffffff - 1};
 
 // r0 to r5 and the 64 bytes of memory after a run that began with r1 = dst, r2 = src, r3 = memory.
 struct State {
@@ -94,52 +64,21 @@ class Conformance : public ::testing::Test {
   Machine machine_{{}};
 };
 
-// All instructions of a class of arithmetic: an opcode and what its offset may be.
-std::vector<Instruction> arithmetic() {
-  std::vector<Instruction> all;
-  for (const u8 low : {u8{4}, u8{7}}) {
-    for (u8 code = 0; code <= 13; ++code) {
-      for (const bool by_register : {false, true}) {
-        for (const i16 offset : {0, 1, 8, 16, 32}) {
-          Instruction in{.opcode = static_cast<u8>(code << 4 | low | (by_register ? 8 : 0)),
-                         .dst = 2,
-                         .src = static_cast<u8>(by_register ? 3 : 0),
-                         .offset = offset};
-          const bool end = in.alu_code() == AluCode::end;
-          if (end) in.src = 0;
-          for (const i32 imm : {16, 32, 64}) {
-            if (!end && imm != 16) continue;
-            in.imm = end ? imm : 0;
-            if (fault_of(in).empty()) all.push_back(in);
-          }
-        }
-      }
-    }
-  }
-  return all;
-}
-
 TEST_F(Conformance, EveryArithmeticInstructionAgreesOnEdges) {
-  const auto all = arithmetic();
+  const auto all = arithmetic_cases();
   // 11 with two sources (+ - * / | & << >> % ^ s>>) and mov, neg, two signed of two sources: in two
   // widths; movsx 2 and 3; le and be of three widths, bswap of three.
   EXPECT_EQ(all.size(), 2u * (12 * 2 + 1 + 4) + 5 + 9);
   for (const Instruction& in : all) {
-    const bool takes_imm =
-        !in.from_register() && in.alu_code() != AluCode::neg && in.alu_code() != AluCode::end;
-    for (const u64 dst : kEdges) {
-      if (in.from_register() && in.alu_code() != AluCode::end) {
-        for (const u64 src : kEdges) expect_model(in, dst, src);
-      } else if (takes_imm) {
-        Instruction with = in;
-        for (const i32 imm : kImmediates) {
-          with.imm = imm;
+    for (const Instruction& with : with_immediates(in)) {
+      for (const u64 dst : kEdges) {
+        if (!takes_register(with)) {
           expect_model(with, dst, 0);
+        } else {
+          for (const u64 src : kEdges) expect_model(with, dst, src);
         }
-      } else {
-        expect_model(in, dst, 0);
+        if (HasFatalFailure()) return;
       }
-      if (HasFatalFailure()) return;
     }
   }
 }
@@ -148,9 +87,8 @@ TEST_F(Conformance, EveryArithmeticInstructionAgreesOnRandomValues) {
   for (u64 seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
     Prng prng(seed);
-    for (Instruction in : arithmetic()) {
-      if (!in.from_register() && in.alu_code() != AluCode::neg && in.alu_code() != AluCode::end)
-        in.imm = static_cast<i32>(prng.next());
+    for (Instruction in : arithmetic_cases()) {
+      if (takes_immediate(in)) in.imm = static_cast<i32>(prng.next());
       // As many small numbers as large ones.
       expect_model(in, prng.next() >> prng.below(64), prng.next() >> prng.below(64));
       if (HasFatalFailure()) return;
@@ -159,44 +97,36 @@ TEST_F(Conformance, EveryArithmeticInstructionAgreesOnRandomValues) {
 }
 
 TEST_F(Conformance, EveryJumpAgreesOnEdges) {
-  size_t kinds = 0;
-  for (const u8 low : {u8{5}, u8{6}}) {
-    for (u8 code = 1; code <= 13; ++code) {
-      if (code == 8 || code == 9) continue;
-      for (const bool by_register : {false, true}) {
-        ++kinds;
-        Instruction in{.opcode = static_cast<u8>(code << 4 | low | (by_register ? 8 : 0)),
-                       .dst = 2,
-                       .src = static_cast<u8>(by_register ? 3 : 0),
-                       .offset = 1};
-        const auto expect = [&](u64 dst, u64 src) {
-          const State state = run({{.opcode = 0x79, .dst = 2, .src = 1},
-                                   {.opcode = 0x79, .dst = 3, .src = 1, .offset = 8},
-                                   {.opcode = 0xb7, .dst = 0, .imm = 1},
-                                   in,
-                                   {.opcode = 0xb7, .dst = 0, .imm = 0},
-                                   {.opcode = kOpcodeExit}},
-                                  {dst, src, 0, 0});
-          ASSERT_EQ(state.r0, model::takes(in, dst, src) ? 1u : 0u)
-              << std::hex << int{in.opcode} << " imm " << in.imm << " " << dst << " " << src;
-        };
-        for (const u64 dst : kEdges) {
-          if (by_register)
-            for (const u64 src : kEdges) expect(dst, src);
-          else
-            for (const i32 imm : kImmediates) in.imm = imm, expect(dst, 0);
-          if (HasFatalFailure()) return;
+  const auto all = jump_cases();
+  EXPECT_EQ(all.size(), 44u);
+  for (const Instruction& jump : all) {
+    for (const Instruction& in : with_immediates(jump)) {
+      const auto expect = [&](u64 dst, u64 src) {
+        const State state = run({{.opcode = 0x79, .dst = 2, .src = 1},
+                                 {.opcode = 0x79, .dst = 3, .src = 1, .offset = 8},
+                                 {.opcode = 0xb7, .dst = 0, .imm = 1},
+                                 in,
+                                 {.opcode = 0xb7, .dst = 0, .imm = 0},
+                                 {.opcode = kOpcodeExit}},
+                                {dst, src, 0, 0});
+        ASSERT_EQ(state.r0, model::takes(in, dst, src) ? 1u : 0u)
+            << std::hex << int{in.opcode} << " imm " << in.imm << " " << dst << " " << src;
+      };
+      for (const u64 dst : kEdges) {
+        if (!takes_register(in)) {
+          expect(dst, 0);
+        } else {
+          for (const u64 src : kEdges) expect(dst, src);
         }
+        if (HasFatalFailure()) return;
       }
     }
   }
-  EXPECT_EQ(kinds, 44u);
 }
 
 TEST_F(Conformance, AtomicsAgreeAndLeaveTheRestOfMemoryAlone) {
-  constexpr i32 kOperations[] = {0x00, 0x01, 0x40, 0x41, 0x50, 0x51, 0xa0, 0xa1, 0xe1, 0xf1};
   for (const u8 opcode : {u8{0xc3}, u8{0xdb}}) {
-    for (const i32 operation : kOperations) {
+    for (const i32 operation : kAtomicOperations) {
       const Instruction in{.opcode = opcode, .dst = 1, .src = 2, .offset = 8, .imm = operation};
       for (const u64 there : kEdges) {
         for (const u64 src : kEdges) {

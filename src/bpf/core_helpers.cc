@@ -12,8 +12,6 @@
 namespace coppice::bpf {
 namespace {
 
-constexpr u32 kLoopsMax = 1 << 23;
-
 Map& map_of(u64 r) { return *reinterpret_cast<Map*>(r); }
 RingBuffer& ring_of(u64 r) { return static_cast<RingBuffer&>(map_of(r)); }
 std::byte* bytes_at(u64 r) { return reinterpret_cast<std::byte*>(r); }
@@ -133,17 +131,28 @@ u64 for_each_map_elem(Machine& machine, u64 map, u64 code, u64 context, u64 flag
   }));
 }
 
+Helper shortened(Shortcut shortcut, Helper helper) {
+  helper.shortcut = shortcut;
+  return helper;
+}
+Helper printing(Helper helper) {
+  helper.asks_may_read = true;
+  return helper;
+}
+
 }  // namespace
 
 void add_core_helpers(HelperTable& table) {
   using enum Argument;
-  table.add({1, "map_lookup_elem", map_lookup, {map, key}, Answer::value_or_null});
+  table.add(shortened(Shortcut::map_lookup,
+                      {1, "map_lookup_elem", map_lookup, {map, key}, Answer::value_or_null}));
   table.add({2, "map_update_elem", map_update, {map, key, value, anything}});
   table.add({3, "map_delete_elem", map_delete, {map, key}});
   table.add({5, "ktime_get_ns", ktime_get_ns});
-  table.add({6, "trace_printk", trace_printk, {read, size, anything, anything, anything}});
+  table.add(
+      printing({6, "trace_printk", trace_printk, {read, size, anything, anything, anything}}));
   table.add({7, "get_prandom_u32", get_prandom_u32});
-  table.add({8, "get_smp_processor_id", get_smp_processor_id});
+  table.add(shortened(Shortcut::slot_number, {8, "get_smp_processor_id", get_smp_processor_id}));
   table.add({87, "map_push_elem", map_push, {map, value, anything}});
   table.add({88, "map_pop_elem", map_pop, {map, value_out}});
   table.add({89, "map_peek_elem", map_peek, {map, value_out}});
@@ -159,8 +168,9 @@ void add_core_helpers(HelperTable& table) {
   table.add({134, "ringbuf_query", ringbuf_query, {ring, anything}});
   table.add({160, "ktime_get_coarse_ns", ktime_get_coarse_ns});
   table.add({164, "for_each_map_elem", for_each_map_elem, {map, code, anything, anything}});
-  table.add({165, "snprintf", snprintf_helper, {written, size_or_zero, text, read, size_or_zero}});
-  table.add({181, "loop", loop, {anything, code, anything, anything}});
+  table.add(printing(
+      {165, "snprintf", snprintf_helper, {written, size_or_zero, text, read, size_or_zero}}));
+  table.add(shortened(Shortcut::loop, {181, "loop", loop, {anything, code, anything, anything}}));
   table.add({182, "strncmp", strncmp_helper, {read, size, text}});
   table.add({195,
              "map_lookup_percpu_elem",

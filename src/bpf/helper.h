@@ -59,6 +59,15 @@ struct AnswerRange {
   i64 least, most;
 };
 
+// What machine code may do instead of the call.
+enum class Shortcut : u8 {
+  none,
+  map_lookup,   // Find the value itself, in an array.
+  loop,         // Be the loop.
+  slot_number,  // Read the machine's.
+  tail_call,    // The engine's own: go where the function says.
+};
+
 using HelperFunction = u64 (*)(Machine& machine, u64 r1, u64 r2, u64 r3, u64 r4, u64 r5);
 
 struct Helper {
@@ -75,6 +84,9 @@ struct Helper {
   bool changes_packet = false;            // Pointers into the packet are void afterwards.
   const Layout* layouts[5] = {};          // Of the structures it takes; null: any...
   const Layout* answer_layout = nullptr;  // ... and returns.
+  // What machine code does with it.
+  Shortcut shortcut = Shortcut::none;
+  bool asks_may_read = false;  // It calls Machine::may_read, which has to know the stack.
 };
 
 // By number; addresses of helpers stay, so that code may hold them.

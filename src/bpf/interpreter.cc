@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <random>
 
-#include "bpf/program_array.h"
 #include "bpf/ring_buffer.h"
 
 namespace coppice::bpf {
@@ -76,6 +75,8 @@ Machine::Machine(Services services)
       keys_(std::make_unique<std::byte[]>((kFrames + 1) * kKeySizeMax)),
       random_state_(u64{std::random_device{}()} << 32 | std::random_device{}()) {
   CHECK(services_.budget <= kBudget);
+  CHECK(static_cast<void*>(&view_) == this);  // Where machine code looks for it.
+  view_.slot = services_.slot;
   CHECK(reinterpret_cast<u64>(stack_.get()) % 8 == 0);
 }
 
@@ -94,10 +95,19 @@ bool Machine::may_read(u64 address, u64 size) const {
   if (guard_ != nullptr) return guard_->reaches(address, size, false);
   CHECK(code_ != nullptr);
   // A verifier follows addresses in registers; this one is a number of the program's.
-  const u64 stack = reinterpret_cast<u64>(stack_.get()), bytes = u64{depth_} * kFrameBytes;
-  if (address >= stack && size <= bytes && address - stack <= bytes - size) return true;
-  return std::ranges::any_of(code_->maps(),
-                             [&](const Map* map) { return map->reaches(address, size); });
+  const auto lies_in = [&](u64 base, u64 bytes) {
+    return address >= base && size <= bytes && address - base <= bytes - size;
+  };
+  if (lies_in(reinterpret_cast<u64>(stack_.get()), u64{depth_} * kFrameBytes)) return true;
+  for (u32 i = 0; native_ && i < std::min(view_.depth, kFrames); ++i) {
+    if (lies_in(view_.frames[i], kFrameBytes)) return true;
+  }
+  const auto is_value_of = [&](const Code* code) {
+    return std::ranges::any_of(code->maps(),
+                               [&](const Map* map) { return map->reaches(address, size); });
+  };
+  if (!native_) return is_value_of(code_);
+  return std::any_of(visited_, visited_ + tail_calls_ + 1, is_value_of);
 }
 
 u64 Machine::frame_end() const { return reinterpret_cast<u64>(&stack_[0]) + depth_ * kFrameBytes; }
@@ -151,8 +161,18 @@ Outcome Machine::run_checked(const Code& code, std::span<const Region> regions, 
   return finish(r0);
 }
 
+// The frame is counted, so that callback_key() differs; its stack is the thread's.
+u64 Machine::call_native(u64 address, u64 r1, u64 r2, u64 r3, u64 r4) {
+  CHECK(native_);
+  if (!enter<false>(0)) return 0;
+  const u64 r0 = reinterpret_cast<Native::Entry>(address)(*this, r1, r2, r3, r4, 0);
+  leave<false>();
+  return r0;
+}
+
 u64 Machine::call(u64 code_address, u64 r1, u64 r2, u64 r3, u64 r4) {
   CHECK(code_ != nullptr);
+  if (code_address < kCodeAddress) return call_native(code_address, r1, r2, r3, r4);
   const Code& code = *code_;
   CHECK(code.is_subprogram(code_address));
   constexpr i64 kCost = 4;  // Of a verified callback, which may hold no jump back that counts.
@@ -233,10 +253,34 @@ const Code* Machine::tail_call(const Step* step, const u64* registers) {
   } else {
     static_cast<void>(step);
   }
-  const Code* next = static_cast<ProgramArray*>(map)->at(static_cast<u32>(registers[3]));
-  if (next == nullptr || tail_calls_ == kTailCallsMax) return nullptr;
-  ++tail_calls_;
+  return next_of(static_cast<ProgramArray&>(*map), registers[3]).code;
+}
+
+// The entry, if a run may go there.
+ProgramArray::Entry Machine::next_of(const ProgramArray& programs, u64 index) {
+  const ProgramArray::Entry next = programs.at(static_cast<u32>(index));
+  if (next.code == nullptr || tail_calls_ == kTailCallsMax) return {};
+  visited_[++tail_calls_] = next.code;
   return next;
+}
+
+u64 Machine::find_tail(Machine& machine, u64, u64 programs, u64 index, u64, u64) {
+  const auto* array = static_cast<ProgramArray*>(reinterpret_cast<Map*>(programs));
+  const ProgramArray::Entry next = machine.next_of(*array, index);
+  if (next.native != nullptr) return reinterpret_cast<u64>(next.native->entry());
+  return next.code != nullptr ? reinterpret_cast<u64>(&interpret_tail) : 0;
+}
+
+// In the place of the machine code that asked find_tail(); returns to whoever called that.
+u64 Machine::interpret_tail(Machine& machine, u64 context, u64, u64, u64, u64) {
+  const Code* before = machine.code_;
+  const Code* next = machine.visited_[machine.tail_calls_];
+  machine.code_ = next;
+  machine.budget_left_ = static_cast<i64>(machine.services_.budget);
+  const u64 arguments[4] = {context, 0, 0, 0};
+  const u64 r0 = machine.execute<false>(*next, next->steps() + next->entry(), arguments);
+  machine.code_ = before;
+  return r0;
 }
 
 // NOLINTBEGIN(bugprone-macro-parentheses): the operands are declarations and types.
@@ -411,6 +455,7 @@ u64 Machine::execute(const Code& code, const Step* step, const u64* arguments) {
       case Operation::call_local: {
         if (!enter<kChecked>(SLOT)) goto stop;
         Frame& frame = frames[depth_ - outermost - 1];
+        frame.code = code_;
         frame.back = step + 1;
         std::memcpy(frame.saved, &r[6], sizeof frame.saved);
         r[10] = frame_end();
@@ -424,9 +469,7 @@ u64 Machine::execute(const Code& code, const Step* step, const u64* arguments) {
         r[0] = static_cast<u64>(-1);
         ++step;
         if (next == nullptr) break;
-        while (depth_ > outermost) leave<kChecked>();  // The whole program is replaced.
-        r[10] = frame_end();
-        code_ = next;
+        code_ = next;  // In this frame; where it returns to stays.
         if constexpr (kChecked) guard_->use_maps_of(*next);
         step = next->steps() + next->entry();
         break;
@@ -441,6 +484,10 @@ u64 Machine::execute(const Code& code, const Step* step, const u64* arguments) {
         const Frame& frame = frames[depth_ - outermost];
         std::memcpy(&r[6], frame.saved, sizeof frame.saved);
         r[10] = frame_end();
+        if (code_ != frame.code) [[unlikely]] {
+          code_ = frame.code;
+          if constexpr (kChecked) guard_->use_maps_of(*code_);
+        }
         step = frame.back;
         break;
       }

@@ -12,6 +12,11 @@
 //   The first offence ends the run: nothing outside is touched, whatever the program.
 // Records of a ring that a checked run leaves reserved are discarded, and it is refused for them.
 // A callback of a helper is a call like another: it takes a frame, and ends with its run.
+//
+// Machine code of a verified program runs on the same Machine, which it sees the first bytes of
+// (bpf/native/view.h). It counts nothing: that it ends was proved. Its frames lie on the thread's
+// stack. A tail call takes the place of the frame that makes it, in both engines, and may lead from
+// machine code to a program that has none; that one is interpreted, and has the whole budget.
 #pragma once
 
 #include <functional>
@@ -20,11 +25,12 @@
 
 #include "bpf/code.h"
 #include "bpf/guard.h"
+#include "bpf/native/native.h"
+#include "bpf/native/view.h"
+#include "bpf/program_array.h"
 
 namespace coppice::bpf {
 
-inline constexpr u32 kFrames = 8;
-inline constexpr u32 kFrameBytes = 512;
 inline constexpr u32 kTailCallsMax = 33;
 inline constexpr u64 kBudget = u64{1} << 32;  // Instructions, if the host says nothing else.
 
@@ -77,9 +83,24 @@ class Machine {
   Outcome run(const Code& code, u64 r1, u64 r2 = 0);
   Outcome run_checked(const Code& code, std::span<const Region> regions, u64 r1, u64 r2 = 0,
                       Watch* watch = nullptr);
+  // r0. Then ask stopped(): interpreted programs that it tail-called, and callbacks, have limits.
+  u64 run(const Native& native, u64 r1, u64 r2 = 0) {
+    CHECK(code_ == nullptr);
+    code_ = visited_[0] = &native.code();
+    native_ = true;
+    outcome_.stop = Stop::exited;
+    tail_calls_ = 0;
+    view_.depth = 0;
+    const u64 r0 = native.entry()(*this, r1, r2, 0, 0, 0);
+    native_ = false;
+    code_ = nullptr;
+    return r0;
+  }
+  // What machine code calls for a tail call: the address of a function to go to, or 0.
+  static u64 find_tail(Machine& machine, u64 context, u64 programs, u64 index, u64, u64);
 
   // For helpers, while a program runs.
-  u32 slot() const { return services_.slot; }
+  u32 slot() const { return view_.slot; }
   u64 call(u64 code_address, u64 r1, u64 r2, u64 r3, u64 r4);  // Then ask stopped().
   bool stopped() const { return outcome_.stop != Stop::exited; }
   void log(std::string_view line) const;
@@ -92,6 +113,7 @@ class Machine {
 
  private:
   struct Frame {
+    const Code* code;
     const Step* back;
     u64 saved[4];  // r6 to r9.
   };
@@ -101,6 +123,9 @@ class Machine {
   const Step* call_helper(const Step* step, u64* registers);
   template <bool kChecked>
   const Code* tail_call(const Step* step, const u64* registers);
+  ProgramArray::Entry next_of(const ProgramArray& programs, u64 index);
+  static u64 interpret_tail(Machine& machine, u64 context, u64, u64, u64, u64);
+  u64 call_native(u64 address, u64 r1, u64 r2, u64 r3, u64 r4);
   template <bool kChecked>
   bool allows(u64 address, u64 size, bool write, u32 slot);
   template <bool kChecked>
@@ -111,12 +136,15 @@ class Machine {
   bool end(Stop stop, u32 slot, u64 address = 0);
   Outcome finish(u64 r0) const;
 
+  View view_;  // First.
   Services services_;
   std::unique_ptr<std::byte[]> stack_;
   std::unique_ptr<std::byte[]> keys_;  // One for each frame that a callback is called from.
   Guard* guard_ = nullptr;             // Of a checked run.
   Watch* watch_ = nullptr;             // Of a checked run, if somebody watches.
   const Code* code_ = nullptr;
+  bool native_ = false;                          // The run is one of machine code.
+  const Code* visited_[kTailCallsMax + 1] = {};  // By it; code_ knows where the interpreter is.
   u32 depth_ = 0;
   u32 tail_calls_ = 0;
   i64 budget_left_ = 0;

@@ -5,10 +5,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "bpf/core_helpers.h"
 #include "bpf/interpreter.h"
+#include "bpf/native/compiler.h"
 #include "cli/command.h"
 
 namespace coppice::cli {
@@ -20,6 +22,7 @@ constexpr u64 kRawBudget = 100'000'000;  // Instructions: some seconds of them.
 struct Wishes {
   bool raw = false;
   bool interpret = false;
+  bool jit = false;
   std::string memory;
 };
 
@@ -66,10 +69,23 @@ Attempt<std::vector<std::byte>> bytes_of(const std::string& text, const char* wh
   return bytes;
 }
 
+// As machine code, with nothing checked; nothing if there is none, which was said then.
+std::optional<u64> run_native(const bpf::Program& program, const bpf::Code& code,
+                              bpf::Machine& machine, std::span<const std::byte> memory) {
+  bpf::Compiler compiler({.helper = bpf::default_jit()});
+  const auto native = compiler.compile(program, code);
+  if (!native) {
+    fmt::print(stderr, "coppice: {}; the program is interpreted\n", describe(native.error()));
+    return std::nullopt;
+  }
+  return machine.run(*native, memory.empty() ? 0 : reinterpret_cast<u64>(memory.data()),
+                     memory.size());
+}
+
 // The program of standard input, unverified and therefore checked at each step. r1 is the memory
 // (0 if there is none), r2 its size.
-Attempt<> run_raw(const std::string& memory_text) {
-  TRY(auto memory, bytes_of(memory_text, "HEXMEM"));
+Attempt<> run_raw(const Wishes& wishes) {
+  TRY(auto memory, bytes_of(wishes.memory, "HEXMEM"));
   TRY(const std::string text, read_input());
   TRY(const auto bytes, bytes_of(text, "the program on standard input"));
   TRY(const bpf::Program program, bpf::Program::read(bytes));
@@ -78,11 +94,15 @@ Attempt<> run_raw(const std::string& memory_text) {
   TRY(const bpf::Code code, bpf::Code::bind(program, {.helpers = helpers}));
   bpf::Machine machine({.budget = kRawBudget,
                         .log = [](std::string_view line) { fmt::print(stderr, "{}\n", line); }});
-  const u64 address = memory.empty() ? 0 : reinterpret_cast<u64>(memory.data());
-  const bpf::Region region{.base = address, .size = memory.size(), .writable = true};
-  const std::span<const bpf::Region> regions(&region, memory.empty() ? 0 : 1);
-  TRY(const u64 r0, bpf::result_of(machine.run_checked(code, regions, address, memory.size())));
-  fmt::print("{:x}\n", r0);
+  std::optional<u64> r0;
+  if (wishes.jit) r0 = run_native(program, code, machine, memory);
+  if (!r0) {
+    const u64 address = memory.empty() ? 0 : reinterpret_cast<u64>(memory.data());
+    const bpf::Region region{.base = address, .size = memory.size(), .writable = true};
+    const std::span<const bpf::Region> regions(&region, memory.empty() ? 0 : 1);
+    TRY(r0, bpf::result_of(machine.run_checked(code, regions, address, memory.size())));
+  }
+  fmt::print("{:x}\n", *r0);
   return {};
 }
 
@@ -102,10 +122,14 @@ void add_prog_commands(CommandLine& line) {
   run.add_flag("--raw", wishes->raw,
                "The program is bytes in hexadecimal on standard input; each access is checked")
       ->required();
-  run.add_flag("--interpret", wishes->interpret, "Run it in the interpreter (as it always is)");
+  auto* interpret =
+      run.add_flag("--interpret", wishes->interpret, "Run it in the interpreter (the default)");
+  run.add_flag("--jit", wishes->jit,
+               "Run it as machine code: nothing is checked, and what it does wrong can crash this")
+      ->excludes(interpret);
   run.add_option("HEXMEM", wishes->memory,
                  "Bytes in hexadecimal that the program finds at r1, and their number in r2");
-  line.runs(run, [wishes](Session&) { return run_raw(wishes->memory); });
+  line.runs(run, [wishes](Session&) { return run_raw(*wishes); });
 }
 
 }  // namespace coppice::cli

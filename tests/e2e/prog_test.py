@@ -33,6 +33,27 @@ class Raw(unittest.TestCase):
         self.assertEqual((0, "5\n", ""), run(slot(0xbf, 0, 2) + EXIT, "--raw", "0102030405"))
         self.assertEqual((0, "0\n", ""), run(slot(0xbf, 0, 1) + EXIT, "--raw"))
 
+    def test_machine_code_does_the_same(self):
+        self.assertEqual((0, "ffffffffffffffff\n", ""), run(slot(0xb7, imm=-1) + EXIT, "--raw", "--jit"))
+        self.assertEqual((0, "ddccbbaa\n", ""), run(slot(0x61, 0, 1) + EXIT, "--raw", "--jit", "aabb ccDD"))
+        # Twice the sum of the bytes, by a loop and a call.
+        double = (slot(0xbf, 6, 1) + slot(0xbf, 7, 2) + slot(0xb7, 0) + slot(0x71, 1, 6) + slot(0x0f, 0, 1)
+                  + slot(0x07, 6, imm=1) + slot(0x07, 7, imm=-1) + slot(0x55, 7, 0, -5) + slot(0xbf, 1, 0)
+                  + slot(0x85, 0, 1, imm=1) + EXIT + slot(0xbf, 0, 1) + slot(0x0f, 0, 1) + EXIT)
+        for engine in ("--jit", "--interpret"):
+            self.assertEqual((0, "1e\n", ""), run(double, "--raw", engine, "0102030405"))
+
+    def test_without_machine_code_it_is_interpreted_with_a_warning(self):
+        # The second subprogram calls itself, which has no machine code: f(n) = n == 1 ? 1 : f(n - 1) + 1.
+        program = (slot(0xb7, 1, imm=5) + slot(0x85, 0, 1, imm=1) + EXIT + slot(0xb7, 0, imm=1)
+                   + slot(0x15, 1, offset=3, imm=1) + slot(0x07, 1, imm=-1) + slot(0x85, 0, 1, imm=-4)
+                   + slot(0x07, 0, imm=1) + EXIT)
+        status, out, err = run(program, "--raw", "--jit")
+        self.assertEqual((0, "5\n"), (status, out))
+        self.assertEqual(1, err.count("\n"))
+        self.assertIn("calls itself", err)
+        self.assertIn("the program is interpreted", err)
+
     def test_what_is_refused_says_where(self):
         for program, memory, words in (
                 (slot(0x79, 0, 1) + EXIT, "aabb", "slot 0: loads from address"),
@@ -48,7 +69,7 @@ class Raw(unittest.TestCase):
 
     def test_wrong_usage(self):
         for program, words in (("zz", ["--raw"]), ("b7 0", ["--raw"]), (EXIT, []), (EXIT, ["--raw", "0"]),
-                               (EXIT, ["--raw", "--jit"])):
+                               (EXIT, ["--raw", "--jit", "--interpret"])):
             status, out, err = run(program, *words)
             self.assertEqual((2, ""), (status, out), err)
 

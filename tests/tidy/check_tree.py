@@ -17,7 +17,8 @@ FOLDERS = ("src", "include", "schema", "programs", "tests", "bench", "scripts", 
 UNFINISHED = re.compile(r"\b(" + "TO" + r"DO|FIX" + "ME|X" + r"XX)\b")
 VAGUE_NAMES = ("util", "utils", "common", "misc", "manager", "impl")
 TEST_ONLY = "sim"  # Linked by tests alone.
-MODULE_OF_LIBRARY = {"nbd": "serve", "ublk": "serve", "vhost": "serve", "helper_lua": "helper"}
+MODULE_OF_LIBRARY = {"nbd": "serve", "ublk": "serve", "vhost": "serve", "helper_lua": "helper",
+                     "helper_jit": "helper", "helper_privileges": "helper"}
 
 
 def read_table(root):

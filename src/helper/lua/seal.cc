@@ -1,7 +1,6 @@
 #include "helper/lua/seal.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -93,22 +92,6 @@ std::vector<Region> find_clocks() {
   return found;
 }
 
-bool drop_capabilities() {
-  // Without CAP_SETPCAP the bounding set stays; no_new_privs keeps it from ever mattering.
-  for (int each = 0; prctl(PR_CAPBSET_READ, each, 0, 0, 0) >= 0; ++each) {
-    prctl(PR_CAPBSET_DROP, each, 0, 0, 0);
-  }
-  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct none[2] = {};
-  return syscall(SYS_capset, &header, none) == 0;
-}
-
-bool limit(__rlimit_resource resource, rlim_t value) {
-  const rlimit limits = {.rlim_cur = value, .rlim_max = value};
-  return setrlimit(resource, &limits) == 0;
-}
-
 // Makes the stack as large as it may become: it does not grow when no address space is left.
 [[gnu::noinline]] void keep_stack() {
   auto* lowest = static_cast<volatile char*>(__builtin_alloca(kStackBytes));
@@ -116,6 +99,7 @@ bool limit(__rlimit_resource resource, rlim_t value) {
 }
 
 bool limit_resources() {
+  using helper::limit;
   // Descriptors stay open beyond the limit, but none can be made. The address space stays as it is.
   bool good = limit(RLIMIT_CORE, 0) && limit(RLIMIT_NOFILE, 0) && limit(RLIMIT_FSIZE, 0) &&
               limit(RLIMIT_NPROC, 0) && limit(RLIMIT_MEMLOCK, 0) && limit(RLIMIT_MSGQUEUE, 0) &&
@@ -144,9 +128,7 @@ bool start_cpu_limit(u64 cpu_ns_max) {
 std::optional<Shed> shed() {
   Shed made{.filter = make_filter(), .clocks = find_clocks()};
   if (made.filter.empty()) return std::nullopt;
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return std::nullopt;
-  if (!drop_capabilities()) return std::nullopt;
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return std::nullopt;
+  if (!helper::drop_privileges()) return std::nullopt;
   return made;
 }
 

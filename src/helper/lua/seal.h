@@ -16,20 +16,11 @@
 #include <vector>
 
 #include "base/types.h"
+#include "helper/privileges/privileges.h"
 
 namespace coppice::lua {
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kRelaxed = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-inline constexpr bool kRelaxed = true;
-#else
-inline constexpr bool kRelaxed = false;
-#endif
-#else
-inline constexpr bool kRelaxed = false;
-#endif
+using helper::kRelaxed;
 
 inline constexpr int kStreamDescriptor = 3;  // The one that is left.
 
