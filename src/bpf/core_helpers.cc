@@ -167,10 +167,21 @@ void add_core_helpers(HelperTable& table) {
   table.add({133, "ringbuf_discard", ringbuf_discard, {record, anything}});
   table.add({134, "ringbuf_query", ringbuf_query, {ring, anything}});
   table.add({160, "ktime_get_coarse_ns", ktime_get_coarse_ns});
-  table.add({164, "for_each_map_elem", for_each_map_elem, {map, code, anything, anything}});
-  table.add(printing(
-      {165, "snprintf", snprintf_helper, {written, size_or_zero, text, read, size_or_zero}}));
-  table.add(shortened(Shortcut::loop, {181, "loop", loop, {anything, code, anything, anything}}));
+  table.add({.number = 164,
+             .name = "for_each_map_elem",
+             .function = for_each_map_elem,
+             .arguments = {map, code, anything, anything},
+             .callback = Callback::element});
+  table.add(printing({.number = 165,
+                      .name = "snprintf",
+                      .function = snprintf_helper,
+                      .arguments = {written, size_or_zero, text, read, size_or_zero},
+                      .nullable = 0b01001}));
+  table.add(shortened(Shortcut::loop, {.number = 181,
+                                       .name = "loop",
+                                       .function = loop,
+                                       .arguments = {anything, code, anything, anything},
+                                       .callback = Callback::iteration}));
   table.add({182, "strncmp", strncmp_helper, {read, size, text}});
   table.add({195,
              "map_lookup_percpu_elem",

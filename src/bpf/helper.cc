@@ -1,5 +1,7 @@
 #include "bpf/helper.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -9,6 +11,9 @@ namespace coppice::bpf {
 void HelperTable::add(Helper helper) {
   CHECK(helper.function != nullptr);
   CHECK(!helper.name.empty());
+  const bool takes_code =
+      std::ranges::find(helper.arguments, Argument::code) != std::end(helper.arguments);
+  CHECK(takes_code == (helper.callback != Callback::none));
   const i32 number = helper.number;
   CHECK(helpers_.emplace(number, std::move(helper)).second);
 }

@@ -12,6 +12,7 @@
 #include "bpf/interpreter.h"
 #include "bpf/native/compiler.h"
 #include "cli/command.h"
+#include "cli/prog_check.h"
 
 namespace coppice::cli {
 namespace {
@@ -106,6 +107,26 @@ Attempt<> run_raw(const Wishes& wishes) {
   return {};
 }
 
+void add_check(CommandLine& line, CLI::App& prog) {
+  auto wishes = std::make_shared<CheckWishes>();
+  CLI::App& check =
+      line.add(prog, {.name = "check",
+                      .summary = "Prove the programs of an object safe, or say why they are not",
+                      .example = "coppice prog check filter.o"});
+  check.add_option("OBJECT", wishes->object, "An object file of clang's; - is standard input")
+      ->required();
+  check.add_option("--type", wishes->type,
+                   "What the programs are: buffer or probe (else their section says it)");
+  check.add_option("--program", wishes->program, "This program only");
+  check.add_option(
+      "--btf", wishes->btf,
+      "The host's types, for objects with CO-RE relocations: BTF, or an ELF file with it");
+  check.add_flag("--log", wishes->log,
+                 "Print what is known before each instruction, on every path");
+  check.add_flag("--json", wishes->json, "Print verdicts for other programs to read");
+  line.runs(check, [wishes](Session&) { return check_object(*wishes); });
+}
+
 }  // namespace
 
 void add_prog_commands(CommandLine& line) {
@@ -130,6 +151,7 @@ void add_prog_commands(CommandLine& line) {
   run.add_option("HEXMEM", wishes->memory,
                  "Bytes in hexadecimal that the program finds at r1, and their number in r2");
   line.runs(run, [wishes](Session&) { return run_raw(*wishes); });
+  add_check(line, prog);
 }
 
 }  // namespace coppice::cli

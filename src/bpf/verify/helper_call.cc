@@ -372,8 +372,7 @@ Walker::Next Walker::call_helper(State& s, const Instruction& in) {
   }
   const Helper* helper = type_.helpers->find(in.imm);
   if (in.imm == kTailCall && helper == nullptr && type_.may_tail_call) return tail_call(s);
-  if (const char* later = second_tier_of(in.imm);
-      later != nullptr && (helper == nullptr || helper->function == nullptr)) {
+  if (const char* later = second_tier_of(in.imm); later != nullptr && helper == nullptr) {
     refuse(s, Rule::second_tier, fmt::format("helper {} is called", in.imm), "a supported helper",
            fmt::format("{} are not supported", later));
     return Next::refused;

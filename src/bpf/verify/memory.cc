@@ -280,7 +280,7 @@ bool Walker::load(State& s, const Instruction& in) {
     value->number = loaded(value->number, access.size, true);
     value->id = 0;
   }
-  origins_.remember(value->origin, value->number);
+  if (value->is_number()) origins_.remember(value->origin, value->number);
   s.reg(in.dst) = *value;
   return true;
 }
