@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "base/endian.h"
+#include "base/lookout.h"
 #include "base/prng.h"
 #include "base/ref.h"
 #include "base/result.h"
@@ -130,6 +131,23 @@ TEST(Ref, TheLastOneDeletes) {
   EXPECT_EQ(two->references(), 1u);
   two = {};
   EXPECT_TRUE(gone);
+}
+
+TEST(Lookout, SkipsMoreAfterEachLookInVainAndNoneAfterASuccess) {
+  Lookout lookout;
+  const auto skipped = [&lookout] {
+    u32 count = 0;
+    while (!lookout.worthwhile()) ++count;
+    return count;
+  };
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(skipped(), 0u);
+    for (u32 expected = 1; expected <= 4 * Lookout::kSkippedMax; expected *= 2) {
+      lookout.in_vain();
+      EXPECT_EQ(skipped(), std::min(expected, Lookout::kSkippedMax));
+    }
+    lookout.found();
+  }
 }
 
 }  // namespace

@@ -196,21 +196,22 @@ void Reactor::run_jobs() {
 
 // While this looks, posters need no system call.
 bool Reactor::poll_for_work() {
-  if (options_.poll_ns == 0 || stopping()) return false;
+  if (options_.poll_ns == 0 || stopping() || !lookout_.worthwhile()) return false;
   if (ring_.wants_submit()) ring_.submit();
   const u64 start = now_ns();
   u64 until = start + options_.poll_ns;
   if (!timers_.empty()) until = std::min(until, timers_.top().due_ns);
   do {
     for (int look = 0; look < kLooksPerClock; ++look) {
-      if (mailbox_.load(std::memory_order_relaxed) != nullptr) return true;
-      if (ring_.has_completions()) {
+      if (mailbox_.load(std::memory_order_relaxed) != nullptr || ring_.has_completions()) {
         if (ring_.wants_submit()) ring_.submit();
+        lookout_.found();
         return true;
       }
       __builtin_ia32_pause();
     }
   } while (now_ns() < until);
+  lookout_.in_vain();
   return false;
 }
 

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/lookout.h"
 #include "io/ring.h"
 #include "rt/executor.h"
 
@@ -28,7 +29,7 @@ class Reactor final : public rt::Executor {
 
   struct Options {
     std::string name = "reactor";  // The thread's; at most 15 bytes are shown.
-    u64 poll_ns = 0;               // How long to look for work before sleeping.
+    u64 poll_ns = 0;               // How long to look for work before sleeping, where that pays.
     int nice = 0;                  // How far its thread gives way to others: 0 to 19.
   };
   static Result<std::unique_ptr<Reactor>> create(Options options);
@@ -127,6 +128,7 @@ class Reactor final : public rt::Executor {
   rt::Job** last_ = &first_;
   std::priority_queue<Timer> timers_;
   u64 timers_set_ = 0;
+  Lookout lookout_;
   Counters counters_;
   std::thread thread_;
 

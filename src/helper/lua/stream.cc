@@ -34,16 +34,17 @@ bool Stream::send(std::span<const std::byte> frame) {
 
 bool Stream::fill(size_t bytes) {
   CHECK(bytes <= capacity_);
-  for (int looks = 0; held_ < bytes;) {
-    const bool looking = looks < kLooks;
+  int looks = held_ < bytes && lookout_.worthwhile() ? kLooks : 0;
+  while (held_ < bytes) {
+    const bool looking = looks > 0;
     const ssize_t got =
         ::recv(descriptor_, buffer_.get() + held_, capacity_ - held_, looking ? MSG_DONTWAIT : 0);
     if (got > 0) {
       held_ += static_cast<size_t>(got);
-      looks = 0;
-    } else if (got < 0 && (errno == EINTR || (looking && errno == EAGAIN))) {
-      ++looks;
-    } else {
+      if (looking) lookout_.found();
+    } else if (got < 0 && looking && errno == EAGAIN) {
+      if (--looks == 0) lookout_.in_vain();
+    } else if (got == 0 || errno != EINTR) {
       return false;
     }
   }

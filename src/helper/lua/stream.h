@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/lookout.h"
 #include "message/program.h"
 
 namespace coppice::lua {
@@ -25,6 +26,7 @@ class Stream {
   std::unique_ptr<std::byte[]> buffer_;
   size_t capacity_;
   size_t held_ = 0;
+  Lookout lookout_;
 };
 
 }  // namespace coppice::lua
