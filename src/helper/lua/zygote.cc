@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,13 +18,15 @@
 #include "base/check.h"
 #include "helper/lua/run.h"
 #include "helper/lua/seal.h"
+#include "message/packet.h"
 
 namespace coppice::lua {
 namespace {
 
 // Programs give way to the daemon.
 constexpr int kNice = 5;
-constexpr size_t kPacketBytesMax = 256_KiB;
+constexpr size_t kTableBytesMax = 256_KiB;  // Of the first packet, with all verbs.
+constexpr size_t kSpawnBytesMax = 64;       // Of any other.
 constexpr size_t kChildrenMax = 1024;
 constexpr size_t kReserveBytes = 4_GiB;     // Addresses for the arena.
 constexpr size_t kZygoteCapBytes = 64_MiB;  // Of it, before any program.
@@ -49,11 +50,6 @@ bool set_heap_aside() {
   return all != nullptr;
 }
 
-struct Packet {
-  std::vector<std::byte> bytes;
-  int descriptor = -1;  // That came along.
-};
-
 class Zygote {
  public:
   explicit Zygote(int socket)
@@ -64,8 +60,7 @@ class Zygote {
 
  private:
   bool prepare_all();
-  bool receive(Packet& packet);
-  bool send(const std::vector<std::byte>& bytes, int descriptor = -1);
+  std::span<const std::byte> receive(std::span<std::byte> into, int& descriptor);
   bool spawn(const message::Spawn& spawn, int stream);
   bool reap();
   [[noreturn]] void be_child(const message::Spawn& spawn, int stream);
@@ -78,65 +73,25 @@ class Zygote {
   std::map<pid_t, u64> children_{};
 };
 
-bool Zygote::receive(Packet& packet) {
-  packet.bytes.resize(kPacketBytesMax);
-  packet.descriptor = -1;
-  iovec part = {.iov_base = packet.bytes.data(), .iov_len = packet.bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
+// Empty: the daemon is gone, or what it sent does not fit.
+std::span<const std::byte> Zygote::receive(std::span<std::byte> into, int& descriptor) {
+  message::PacketReceiver receiver;
   ssize_t got = 0;
   do {
-    got = recvmsg(socket_, &header, MSG_CMSG_CLOEXEC);
+    got = recvmsg(socket_, &receiver.prepare(into), MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
-  if (got <= 0) return false;
-  packet.bytes.resize(static_cast<size_t>(got));
-  for (cmsghdr* each = CMSG_FIRSTHDR(&header); each != nullptr; each = CMSG_NXTHDR(&header, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int descriptor = -1;
-      std::memcpy(&descriptor, CMSG_DATA(each) + i * sizeof(int), sizeof(int));
-      if (packet.descriptor < 0) {
-        packet.descriptor = descriptor;
-      } else {
-        close(descriptor);
-      }
-    }
-  }
-  return (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
-}
-
-bool Zygote::send(const std::vector<std::byte>& bytes, int descriptor) {
-  iovec part = {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof(int));
-  }
-  ssize_t sent = 0;
-  do {
-    sent = sendmsg(socket_, &header, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  return sent == static_cast<ssize_t>(bytes.size());
+  if (got <= 0) return {};
+  descriptor = receiver.take_descriptor();
+  return into.first(receiver.whole() ? static_cast<size_t>(got) : 0);
 }
 
 bool Zygote::prepare_all() {
-  Packet packet;
-  if (!receive(packet)) return false;
-  if (packet.descriptor >= 0) close(packet.descriptor);
-  auto nursery = message::decode<message::Nursery>(packet.bytes);
+  std::vector<std::byte> buffer(kTableBytesMax);
+  int descriptor = -1;
+  const auto packet = receive(buffer, descriptor);
+  if (descriptor >= 0) close(descriptor);
+  if (packet.empty()) return false;
+  auto nursery = message::decode<message::Nursery>(packet);
   if (!nursery || nursery->version != message::kProtocolVersion) {
     std::fprintf(stderr, "coppice-lua: the daemon speaks another protocol: install both anew\n");
     return false;
@@ -197,9 +152,9 @@ bool Zygote::spawn(const message::Spawn& spawn, int stream) {
     }
   }
   if (stream >= 0) close(stream);
-  const bool sent = send(message::encode(started), process);
+  const int error = message::send_packet(socket_, message::encode(started), process);
   if (process >= 0) close(process);
-  return sent;
+  return error == 0;
 }
 
 bool Zygote::reap() {
@@ -210,7 +165,7 @@ bool Zygote::reap() {
     const message::Ended ended{.id = child.mapped(),
                                .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                                .status = WIFEXITED(status) ? WEXITSTATUS(status) : 0};
-    if (!send(message::encode(ended))) return false;
+    if (message::send_packet(socket_, message::encode(ended)) != 0) return false;
   }
   return true;
 }
@@ -224,7 +179,6 @@ int Zygote::serve() {
   const int signals = signalfd(-1, &deaths, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signals < 0) return complain("watch for the ends of programs");
   if (!prepare_all()) return 1;
-  Packet packet;
   while (true) {
     pollfd watched[] = {{.fd = socket_, .events = POLLIN, .revents = 0},
                         {.fd = signals, .events = POLLIN, .revents = 0}};
@@ -235,13 +189,16 @@ int Zygote::serve() {
       if (!reap()) return 0;
     }
     if (watched[0].revents == 0) continue;
-    if (!receive(packet)) return 0;  // The daemon is gone.
-    const auto asked = message::decode<message::Spawn>(packet.bytes);
+    std::byte buffer[kSpawnBytesMax];
+    int stream = -1;
+    const auto packet = receive(buffer, stream);
+    if (packet.empty()) return 0;  // The daemon is gone.
+    const auto asked = message::decode<message::Spawn>(packet);
     if (!asked) {
       std::fprintf(stderr, "coppice-lua: the daemon sent what is no Spawn\n");
       return 1;
     }
-    if (!spawn(*asked, packet.descriptor)) return 0;
+    if (!spawn(*asked, stream)) return 0;
   }
 }
 

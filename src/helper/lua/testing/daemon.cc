@@ -8,9 +8,9 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 
 #include "base/check.h"
+#include "message/packet.h"
 
 namespace coppice::message {
 
@@ -48,19 +48,11 @@ u64 now_ns() {
 
 bool receive_packet(int socket, std::vector<std::byte>& bytes, int& descriptor) {
   bytes.resize(64 * 1024);
-  descriptor = -1;
-  iovec part = {.iov_base = bytes.data(), .iov_len = bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  message::PacketReceiver receiver;
+  const ssize_t got = recvmsg(socket, &receiver.prepare(bytes), MSG_CMSG_CLOEXEC);
   if (got <= 0) return false;
   bytes.resize(static_cast<size_t>(got));
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (rights != nullptr) std::memcpy(&descriptor, CMSG_DATA(rights), sizeof descriptor);
+  descriptor = receiver.take_descriptor();
   return true;
 }
 
@@ -108,8 +100,7 @@ Daemon::Daemon() {
   close(sockets[1]);
   socket_ = sockets[0];
   const auto bytes = message::encode(message::Nursery{.verbs = verbs()});
-  CHECK(send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-        static_cast<ssize_t>(bytes.size()));
+  CHECK(message::send_packet(socket_, bytes) == 0);
 }
 
 Daemon::~Daemon() {
@@ -124,19 +115,7 @@ Daemon::Child Daemon::spawn(const Limits& limits) {
   CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
   const auto bytes = message::encode(message::Spawn{
       .id = ++last_id_, .cpu_ns_max = limits.cpu_ns, .memory_bytes_max = limits.memory_bytes});
-  iovec part = {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header = {};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
-  cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(rights), &sockets[1], sizeof(int));
-  CHECK(sendmsg(socket_, &header, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
+  CHECK(message::send_packet(socket_, bytes, sockets[1]) == 0);
   close(sockets[1]);
   while (true) {
     std::vector<std::byte> packet;
