@@ -26,6 +26,7 @@ class Interpreter {
 struct InterpreterLimits {
   u64 cpu_ns_max = 0;
   u64 memory_bytes_max = 0;
+  friend bool operator==(const InterpreterLimits&, const InterpreterLimits&) = default;
 };
 
 class Interpreters {

@@ -20,27 +20,6 @@ constexpr const char* kGone = "the interpreter's nursery is gone: restart coppic
 // A page of rows and its question fit, so that neither side waits for the other to read.
 constexpr int kBufferBytes = 512 * 1024;
 
-// 0, or an errno. `descriptor` rides on it; -1: none does.
-int send_now(int socket, std::span<std::byte> packet, int descriptor) {
-  iovec part = {.iov_base = packet.data(), .iov_len = packet.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof descriptor);
-  }
-  const ssize_t sent = ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (sent < 0) return errno;
-  return sent == static_cast<ssize_t>(packet.size()) ? 0 : EPIPE;
-}
-
 }  // namespace
 
 // ------------------------------------------------------------------ one process
@@ -54,8 +33,17 @@ class Nursery::Process final : public Interpreter {
                 {.direct_receive = io::RingSocket::Try::always, .direct_send = true}) {}
   ~Process() override {
     kill();
+    const InterpreterLimits limits = child_.limits;
     nursery_.forget(child_.id);
+    if (used_) nursery_.want_spare(limits);
   }
+  // For its one program.
+  void use() {
+    CHECK(!used_);
+    used_ = true;
+  }
+  bool over() const { return child_.ended; }
+  bool fit_for(InterpreterLimits limits) const { return !over() && child_.limits == limits; }
   io::Socket& socket() override { return socket_; }
   void kill() override {
     if (child_.pidfd >= 0 && !child_.ended)
@@ -78,6 +66,7 @@ class Nursery::Process final : public Interpreter {
   Nursery& nursery_;
   Child& child_;
   io::RingSocket socket_;
+  bool used_ = false;
 };
 
 // ------------------------------------------------------------------ the nursery
@@ -100,17 +89,18 @@ Task<> Nursery::open() {
 }
 
 Task<> Nursery::close() {
-  CHECK(children_.empty());
   (void)::shutdown(zygote_->socket(), SHUT_RDWR);
   Task<> joining = scope_.join();
-  co_return co_await std::move(joining);
+  const Result<> joined = co_await std::move(joining);
+  spare_.reset();
+  CHECK(children_.empty());
+  co_return joined;
 }
 
 Task<> Nursery::send(std::vector<std::byte> packet, int descriptor) {
   for (;;) {
-    const int error = send_now(zygote_->socket(), packet, descriptor);
+    const int error = message::send_packet(zygote_->socket(), packet, descriptor, MSG_DONTWAIT);
     if (error == 0) co_return {};
-    if (error == EINTR) continue;
     if (error != EAGAIN && error != EWOULDBLOCK) co_return fail(Errc::closed, kStarting, kGone);
     const auto prepare = [fd = zygote_->socket()](io_uring_sqe& sqe) {
       io_uring_prep_poll_add(&sqe, fd, POLLOUT);
@@ -121,13 +111,8 @@ Task<> Nursery::send(std::vector<std::byte> packet, int descriptor) {
 
 Task<> Nursery::listen() {
   for (;;) {
-    part_ = {.iov_base = packet_, .iov_len = sizeof packet_};
-    header_ = {};
-    header_.msg_iov = &part_;
-    header_.msg_iovlen = 1;
-    header_.msg_control = control_;
-    header_.msg_controllen = sizeof control_;
-    const auto prepare = [fd = zygote_->socket(), header = &header_](io_uring_sqe& sqe) {
+    const auto prepare = [fd = zygote_->socket(),
+                          header = &receiver_.prepare(packet_)](io_uring_sqe& sqe) {
       io_uring_prep_recvmsg(&sqe, fd, header, MSG_CMSG_CLOEXEC);
     };
     const int got = co_await reactor_.submit(prepare);
@@ -142,15 +127,7 @@ Task<> Nursery::listen() {
 
 // Whom it concerns is woken by a job of his own, so nothing here is destroyed meanwhile.
 void Nursery::take_packet(size_t bytes) {
-  int pidfd = -1;
-  for (cmsghdr* each = CMSG_FIRSTHDR(&header_); each != nullptr;
-       each = CMSG_NXTHDR(&header_, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t at = 0; at + sizeof(int) <= each->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
-      if (pidfd >= 0) ::close(pidfd);
-      std::memcpy(&pidfd, CMSG_DATA(each) + at, sizeof pidfd);
-    }
-  }
+  int pidfd = receiver_.take_descriptor();
   const std::span<const std::byte> packet(packet_, bytes);
   if (const auto started = message::decode<message::Started>(packet)) {
     const auto place = children_.find(started->id);
@@ -173,9 +150,10 @@ void Nursery::take_packet(size_t bytes) {
   if (pidfd >= 0) ::close(pidfd);
 }
 
-Task<> Nursery::send_spawn(Child& child, InterpreterLimits limits, int far) {
-  const message::Spawn spawn{
-      .id = child.id, .cpu_ns_max = limits.cpu_ns_max, .memory_bytes_max = limits.memory_bytes_max};
+Task<> Nursery::send_spawn(Child& child, int far) {
+  const message::Spawn spawn{.id = child.id,
+                             .cpu_ns_max = child.limits.cpu_ns_max,
+                             .memory_bytes_max = child.limits.memory_bytes_max};
   Task<> sending = send(message::encode(spawn), far);
   const Result<> sent = co_await std::move(sending);
   ::close(far);
@@ -183,6 +161,36 @@ Task<> Nursery::send_spawn(Child& child, InterpreterLimits limits, int far) {
 }
 
 Task<std::unique_ptr<Interpreter>> Nursery::start(InterpreterLimits limits) {
+  std::unique_ptr<Process> process;
+  if (spare_ != nullptr && spare_->fit_for(limits) && !gone_) {
+    process = std::move(spare_);
+  } else {
+    Task<std::unique_ptr<Process>> launching = launch(limits);
+    process = co_await ok(std::move(launching));
+  }
+  process->use();
+  co_return process;
+}
+
+u32 Nursery::spare_pid() const { return spare_ != nullptr && !spare_->over() ? spare_->pid() : 0; }
+
+void Nursery::want_spare(InterpreterLimits limits) {
+  if (gone_ || sparing_ || (spare_ != nullptr && spare_->fit_for(limits))) return;
+  sparing_ = true;
+  scope_.spawn(keep_spare(limits));
+}
+
+// If it cannot be had, the next program will say why.
+Task<> Nursery::keep_spare(InterpreterLimits limits) {
+  spare_.reset();
+  Task<std::unique_ptr<Process>> launching = launch(limits);
+  Result<std::unique_ptr<Process>> made = co_await std::move(launching);
+  if (made) spare_ = *std::move(made);
+  sparing_ = false;
+  co_return {};
+}
+
+Task<std::unique_ptr<Nursery::Process>> Nursery::launch(InterpreterLimits limits) {
   if (gone_) co_return fail(Errc::closed, kStarting, kGone);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
@@ -193,9 +201,10 @@ Task<std::unique_ptr<Interpreter>> Nursery::start(InterpreterLimits limits) {
   }
   auto made = std::make_unique<Child>();
   made->id = next_++;
+  made->limits = limits;
   Child& child = *made;
   children_.emplace(child.id, std::move(made));
-  Task<> spawning = send_spawn(child, limits, ends[1]);
+  Task<> spawning = send_spawn(child, ends[1]);
   Result<> spawned = co_await std::move(spawning);
   while (spawned && !child.answered && !gone_) {
     co_await child.changed.wait();

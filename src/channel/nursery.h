@@ -5,9 +5,12 @@
 // interpreter when Started has brought a pidfd. A process is over when Ended says so, or, should
 // the zygote die first, when its pidfd does: the kernel kills the zygote's children with it.
 // Without a zygote no program can be run any more; everything else goes on.
+//
+// To fork and seal takes longer than a small program does. So when a program has ended, a process
+// is started for the next one, with the same limits: sealed, it waits for a program that is still
+// to come. It is used for one program, as any other.
 #pragma once
 
-#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <map>
@@ -16,6 +19,7 @@
 
 #include "channel/interpreter.h"
 #include "io/reactor.h"
+#include "message/packet.h"
 #include "message/program.h"
 #include "rt/event.h"
 #include "rt/scope.h"
@@ -46,13 +50,14 @@ class Nursery final : public Interpreters {
   ~Nursery() override;  // After close().
 
   Task<> open();   // Tells the zygote the verb table. Before the first start().
-  Task<> close();  // No interpreter lives.
+  Task<> close();  // No interpreter lives but the spare one.
   Task<std::unique_ptr<Interpreter>> start(InterpreterLimits limits) override;
-  bool gone() const { return gone_; }
+  u32 spare_pid() const;  // Of the process that waits for a program; 0: none does.
 
  private:
   struct Child {
     u64 id = 0;
+    InterpreterLimits limits{};
     int pidfd = -1;
     message::Started started{};
     bool answered = false;  // By Started.
@@ -66,7 +71,10 @@ class Nursery final : public Interpreters {
   Task<> listen();
   void take_packet(size_t bytes);
   Task<> send(std::vector<std::byte> packet, int descriptor);
-  Task<> send_spawn(Child& child, InterpreterLimits limits, int far);
+  Task<> send_spawn(Child& child, int far);
+  Task<std::unique_ptr<Process>> launch(InterpreterLimits limits);
+  Task<> keep_spare(InterpreterLimits limits);
+  void want_spare(InterpreterLimits limits);
   Task<Interpreter::Exit> wait_for(Child& child);
   void forget(u64 id);
 
@@ -75,12 +83,12 @@ class Nursery final : public Interpreters {
   std::map<u64, std::unique_ptr<Child>> children_;
   u64 next_ = 1;
   bool gone_ = false;
+  std::unique_ptr<Process> spare_;
+  bool sparing_ = false;  // keep_spare() is under way.
   rt::Scope scope_;
   // Of the receive under way.
   std::byte packet_[kPacketBytesMax];
-  alignas(cmsghdr) char control_[CMSG_SPACE(4 * sizeof(int))];
-  iovec part_{};
-  msghdr header_{};
+  message::PacketReceiver receiver_;
 };
 
 }  // namespace coppice::channel

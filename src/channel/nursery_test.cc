@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <chrono>
 #include <fstream>
+#include <iterator>
+#include <set>
 #include <thread>
 
 #include "channel/testing/workshop.h"
@@ -70,6 +72,40 @@ class RealPrograms : public testing::Test {
     return views.empty() ? 0 : views.front().pid;
   }
   static bool alive(u32 pid) { return ::kill(static_cast<pid_t>(pid), 0) == 0; }
+  // Processes are killed at once, and end soon.
+  static bool ends(u32 pid) {
+    for (int i = 0; i < 500 && alive(pid); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return !alive(pid);
+  }
+  // Runs a program that notes something, and waits until its process is gone.
+  u32 pid_of(std::string source, u64 memory_bytes_max = 0) {
+    Meddler meddler;
+    u32 pid = 0;
+    meddler.act = [&] { pid = pid_of_running(); };
+    Program what = program(std::move(source), false);
+    what.memory_bytes_max = memory_bytes_max;
+    auto outcome = workshop.run(
+        programs->run(next_id++, workshop.pool(), workshop.exports, std::move(what), &meddler));
+    EXPECT_TRUE(outcome);
+    EXPECT_EQ(outcome->error, 0) << outcome->message;
+    EXPECT_TRUE(ends(pid));
+    return pid;
+  }
+  std::vector<u32> children() const {  // Of the zygote.
+    const std::string own = std::to_string(zygote_pid);
+    std::ifstream list("/proc/" + own + "/task/" + own + "/children");
+    return {std::istream_iterator<u32>(list), {}};
+  }
+  static Task<u32> ask_for_spare(const Nursery& nursery) { co_return nursery.spare_pid(); }
+  u32 wait_for_spare() {  // 0: none comes.
+    u32 pid = 0;
+    for (int i = 0; i < 500 && pid == 0; ++i) {
+      if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      pid = workshop.run(ask_for_spare(*nursery)).value_or(0);
+    }
+    return pid;
+  }
   void expect_well() { EXPECT_EQ(run("return 1").error, 0); }
 
   Workshop workshop{{}};
@@ -134,7 +170,7 @@ TEST_F(RealPrograms, AreKilledWhenTheyHang) {
   EXPECT_THAT(outcome.message, HasSubstr("hung"));
   EXPECT_LT(outcome.elapsed_ns, 10 * kStallNs);
   ASSERT_NE(pid, 0U);
-  EXPECT_FALSE(alive(pid));
+  EXPECT_TRUE(ends(pid));
   expect_well();
 }
 
@@ -167,9 +203,7 @@ TEST_F(RealPrograms, RunningWhenTheZygoteDiesAreOver) {
           &meddler);
   EXPECT_NE(outcome.error, 0);
   ASSERT_NE(pid, 0U);
-  for (int i = 0; i < 200 && alive(pid); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  EXPECT_FALSE(alive(pid));
+  EXPECT_TRUE(ends(pid));
   EXPECT_EQ(raw(find_dataset(workshop.pool().catalog(), "tank/x")), 0U);
 }
 
@@ -179,10 +213,51 @@ TEST_F(RealPrograms, LeaveNoDescriptorOrProcessBehind) {
     for (int fd = 0; fd < 1024; ++fd) open += ::fcntl(fd, F_GETFD) >= 0;
     return open;
   };
+  // All that stays is the spare process, with its socket and its pidfd.
+  const size_t before = count() + 2;
+  const auto settled = [&] {
+    for (int i = 0; i < 500 && (count() != before || children().size() != 1); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return count() == before && children().size() == 1;
+  };
   expect_well();
-  const size_t before = count();
+  EXPECT_TRUE(settled());
   for (int i = 0; i < 50; ++i) run(i % 2 == 0 ? "return 1" : "error('x')", i % 3 == 0);
-  EXPECT_EQ(count(), before);
+  EXPECT_TRUE(settled());
+}
+
+TEST_F(RealPrograms, EachHasAProcessOfItsOwnThoughOneIsReadyBefore) {
+  std::set<u32> seen;
+  u32 spare = 0;
+  for (int i = 0; i < 5; ++i) {
+    // What one leaves behind no other finds.
+    const u32 pid = pid_of("assert(left == nil) left = 1 pool.note('now')");
+    EXPECT_TRUE(seen.insert(pid).second);
+    if (i > 0) {
+      EXPECT_EQ(pid, spare);
+    }
+    spare = wait_for_spare();
+    ASSERT_NE(spare, 0U);
+  }
+}
+
+TEST_F(RealPrograms, GoOnWhenTheSpareProcessWasKilledOrDoesNotFit) {
+  pid_of("pool.note('now')");
+  const u32 killed = wait_for_spare();
+  ASSERT_NE(killed, 0U);
+  ASSERT_EQ(::kill(static_cast<pid_t>(killed), SIGKILL), 0);
+  for (int i = 0; i < 500 && workshop.run(ask_for_spare(*nursery)).value_or(0) == killed; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_NE(pid_of("pool.note('now')"), killed);
+  const u32 small = wait_for_spare();
+  ASSERT_NE(small, 0U);
+  // One with other limits must not be used: its memory is capped already.
+  const u64 large = 64_MiB;
+  EXPECT_NE(pid_of("pool.note(tostring(#string.rep('x', 2^24)))", large), small);
+  EXPECT_TRUE(ends(small));
+  const u32 spare = wait_for_spare();
+  ASSERT_NE(spare, 0U);
+  EXPECT_EQ(pid_of("pool.note('now')", large), spare);
 }
 
 // How fast: printed, for limits that hold in every build would say nothing.

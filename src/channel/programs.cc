@@ -7,6 +7,14 @@
 namespace coppice::channel {
 namespace {
 constexpr u64 kWatchNs = 250'000'000;
+
+Task<> await_end(std::unique_ptr<Interpreter> interpreter) {
+  Task<Interpreter::Exit> waiting = interpreter->wait();
+  (void)co_await std::move(waiting);
+  interpreter.reset();  // Now: the frame of a task that has ended may stay for a while.
+  co_return {};
+}
+
 }  // namespace
 
 Programs::Programs(Interpreters& interpreters, rt::Executor& sync, Limits limits)
@@ -55,6 +63,12 @@ Task<> Programs::watch() {
   }
   watching_ = false;
   co_return {};
+}
+
+// How long it takes a process to end is no concern of its program's.
+void Programs::see_off(std::unique_ptr<Interpreter> interpreter) {
+  interpreter->kill();
+  background_.spawn(await_end(std::move(interpreter)));
 }
 
 Task<> Programs::close() {

@@ -8,6 +8,7 @@
 // a time, and other work of the lane has its turn between two verbs.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,7 +94,8 @@ class Programs {
   ~Programs();     // After close().
   Task<> close();  // Kills what runs and waits until all of it has ended. Nothing starts any more.
 
-  ProgramId next_id() { return next_id_++; }  // For run(), so that it can be killed from the start.
+  // For run(), so that it can be killed from the start. Any thread.
+  ProgramId next_id() { return next_id_++; }
   // Never fails: what the engine says comes back as the outcome's error. `observer` may be null;
   // like the rest it must live until the task ends.
   Task<Outcome> run(ProgramId id, pool::Pool& pool, const verb::ExportTable& exports,
@@ -106,10 +108,11 @@ class Programs {
  private:
   struct Run;
   Task<> watch();
+  void see_off(std::unique_ptr<Interpreter> interpreter);
   Interpreters& interpreters_;
   rt::Executor& sync_;
   Limits limits_;
-  ProgramId next_id_ = 1;
+  std::atomic<ProgramId> next_id_ = 1;
   std::map<ProgramId, Run*> runs_;
   bool closed_ = false;
   bool watching_ = false;

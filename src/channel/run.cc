@@ -143,8 +143,7 @@ Task<> Programs::Run::work() {
     const verb::Refusal refusal = verb::refusal_of(done.error());
     fail_with(refusal.error, refusal.message);
   }
-  Task<> putting_away = put_away();
-  (void)co_await std::move(putting_away);
+  put_away();
   const bool had_turn = session_.transaction != nullptr || state_ != ProgramView::State::waiting;
   session_.transaction.reset();
   session_.turn.release();
@@ -163,10 +162,7 @@ Task<> Programs::Run::attempt() {
   if (stopped()) co_return {};
   if (!session) co_return std::unexpected(session.error());
   session_ = *std::move(session);
-  Task<pool::PoolStats> asking = pool_.stats();
-  const pool::PoolStats stats = co_await ok(std::move(asking));
-  facts_.emplace(pool_, exports_, stats, now_s_);
-  if (stopped()) co_return {};
+  facts_.emplace(pool_, exports_, now_s_);
   Task<> starting = start();
   co_await ok(std::move(starting));
   if (stopped()) co_return {};
@@ -175,8 +171,7 @@ Task<> Programs::Run::attempt() {
               {.sync = program_.sync, .traces = observer_ != nullptr && observer_->traces()});
   Task<> conversing = converse(clerk);
   Result<> conversed = co_await std::move(conversing);
-  Task<> putting_away = put_away();
-  (void)co_await std::move(putting_away);
+  put_away();
   if (stopped()) co_return {};
   if (!conversed) co_return std::move(conversed);
   Task<> concluding = conclude(clerk);
@@ -333,13 +328,8 @@ Task<> Programs::Run::lost(Error error) {
   co_return {};
 }
 
-Task<> Programs::Run::put_away() {
-  if (interpreter_ == nullptr) co_return {};
-  interpreter_->kill();
-  Task<Interpreter::Exit> waiting = interpreter_->wait();
-  (void)co_await std::move(waiting);
-  interpreter_.reset();
-  co_return {};
+void Programs::Run::put_away() {
+  if (interpreter_ != nullptr) programs_.see_off(std::move(interpreter_));
 }
 
 }  // namespace coppice::channel

@@ -2,9 +2,9 @@
 //
 // Theory. work() goes through the steps in order; each ends in an Error (of the engine), or sets
 // failed() and returns, after which the rest is only clearing up: the interpreter's process is
-// killed and waited for, the transaction dropped, the turn given back, the record written. kill()
-// may come at every wait: it notes why, kills the interpreter or takes the run out of the queue for
-// the turn, and whatever was waited for ends; the step then sees killed_.
+// killed (its end is waited for by Programs), the transaction dropped, the turn given back, the
+// record written. kill() may come at every wait: it notes why, kills the interpreter or takes the
+// run out of the queue for the turn, and whatever was waited for ends; the step then sees killed_.
 #pragma once
 
 #include "channel/clerk.h"
@@ -33,7 +33,7 @@ struct Programs::Run {
   Task<> tell(const message::Ask& ask, const Clerk::Reply& reply, u64 elapsed_ns);
   Task<> lost(Error error);
   void ended(message::End end);
-  Task<> put_away();  // The interpreter, whatever it does.
+  void put_away();  // The interpreter, whatever it does.
   Task<> conclude(Clerk& clerk);
   Task<> commit(Clerk& clerk, std::string effects);
   Task<> record_failure();

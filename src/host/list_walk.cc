@@ -80,9 +80,7 @@ Task<Attempt<>> ListWalk::begin() {
     if (verb::find_property(name) == nullptr && !verb::is_user_property(name) &&
         !name.starts_with("written@"))
       co_return refused(EINVAL, fmt::format("no property is called {}", name));
-  const pool::PoolStats stats = co_await ok(site_.pool().stats());
-  facts_ = std::make_unique<verb::PoolFacts>(site_.pool(), site_, stats,
-                                             static_cast<u64>(time(nullptr)));
+  facts_ = std::make_unique<verb::PoolFacts>(site_.pool(), site_, static_cast<u64>(time(nullptr)));
   reader_ = std::make_unique<verb::Reader>(site_.pool().catalog(), *facts_, &site_.pool());
   if (query_.roots.empty()) {
     query_.recursive = true;

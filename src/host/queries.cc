@@ -177,11 +177,10 @@ Task<Attempt<std::vector<Hold>>> read_holds(Site& site, verb::Target target) {
 
 Task<Attempt<std::vector<NamedValue>>> read_properties(Site& site, verb::Target target,
                                                        std::vector<std::string> names) {
-  const pool::PoolStats stats = co_await ok(site.pool().stats());
   const pool::CatalogView& view = site.pool().catalog();
   const auto now = refresh(view, std::move(target));
   if (!now) co_return refused(now.error());
-  const verb::PoolFacts facts(site.pool(), site, stats, static_cast<u64>(time(nullptr)));
+  const verb::PoolFacts facts(site.pool(), site, static_cast<u64>(time(nullptr)));
   verb::Reader reader(view, facts, &site.pool());
   if (names.empty()) {
     auto all = co_await ok(reader.get_all(*now));

@@ -11,8 +11,6 @@ namespace {
 
 // --- On the sync lane ---
 
-Task<channel::ProgramId> take_id(channel::Programs& programs) { co_return programs.next_id(); }
-
 Task<bool> kill_there(channel::Programs& programs, channel::ProgramId id, std::string why) {
   co_return programs.kill(id, std::move(why));
 }
@@ -146,9 +144,7 @@ Task<Attempt<Ref<ProgramRun>>> RunningPrograms::start(Daemon& daemon, Ref<OpenPo
     co_return refused(EAGAIN,
                       fmt::format("cannot run '{}': {} programs run or wait, which is the limit",
                                   program.name, runs_.size()));
-  auto taking = take_id(*programs_);
-  auto calling = rt::call(loop_, sync_, std::move(taking));
-  const channel::ProgramId id = co_await ok(std::move(calling));
+  const channel::ProgramId id = programs_->next_id();
   if (pool->closing || !pool->site)
     co_return refused(ENOENT, "the pool " + pool->name + " is closed: open it again");
   Ref<ProgramRun> started(new ProgramRun());

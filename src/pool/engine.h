@@ -69,6 +69,7 @@ class Engine final : public Pool, private Control {
   ScrubStatus scrub_status() const override { return scrub_; }
   Task<> wait_for_jobs() override;
   Task<PoolStats> stats() override;
+  u64 available_blocks() const override;
   Task<VolumeStats> volume_stats(DatasetId id) override;
   Task<std::vector<std::string>> check() override;
 

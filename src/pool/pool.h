@@ -149,6 +149,7 @@ class Pool {
   virtual ScrubStatus scrub_status() const = 0;
   virtual Task<> wait_for_jobs() = 0;  // Until nothing is left to be freed.
   virtual Task<PoolStats> stats() = 0;
+  virtual u64 available_blocks() const = 0;  // Free now, less the reserve: for users' data.
   virtual Task<VolumeStats> volume_stats(DatasetId id) = 0;
   // Everything reachable is read and checked, and the reachable set compared with the used set and
   // the accounts. For tests and `coppice pool check`: the pool must be idle. Each string is one

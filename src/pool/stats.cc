@@ -65,6 +65,12 @@ Task<PoolStats> Engine::stats() {
   co_return stats;
 }
 
+u64 Engine::available_blocks() const {
+  const u64 free = space_->free_blocks() + space_->dying_blocks();
+  const u64 reserve = reserve_blocks(space_->total_blocks());
+  return free > reserve ? free - reserve : 0;
+}
+
 Task<VolumeStats> Engine::volume_stats(DatasetId id) {
   IoLane& lane = lane_of(id);
   return rt::call(sync_executor(), lane.executor(), stats_of(lane, id));

@@ -41,12 +41,13 @@ Refusal refusal_of(const Error& error) {
   return {error.sys != 0 ? error.sys : errno_of(error.code), describe(error), {}};
 }
 
-PoolFacts::PoolFacts(const pool::Pool& pool, const ExportTable& exports,
-                     const pool::PoolStats& stats, u64 now_s, std::string offered_address)
-    : pool_(pool), exports_(exports), now_s_(now_s), offered_address_(std::move(offered_address)) {
-  const u64 free = stats.free_blocks + stats.dying_blocks;
-  available_bytes_ = free > stats.reserve_blocks ? (free - stats.reserve_blocks) * pool::kBlock : 0;
-}
+PoolFacts::PoolFacts(const pool::Pool& pool, const ExportTable& exports, u64 now_s,
+                     std::string offered_address)
+    : pool_(pool),
+      exports_(exports),
+      now_s_(now_s),
+      available_bytes_(pool.available_blocks() * pool::kBlock),
+      offered_address_(std::move(offered_address)) {}
 
 Task<Outcome> Admin::run(Invocation invocation) {
   std::vector<Invocation> one;
@@ -70,9 +71,8 @@ Task<Outcome> Admin::run_many(std::vector<Invocation> invocations) {
 Task<Outcome> Admin::attempt(std::vector<Invocation>& invocations) {
   const u64 started_ns = sync_.now_ns();
   auto session = co_await ok(pool_.begin());
-  auto stats = co_await ok(pool_.stats());
   const u64 now_s = sync_.wall_ns() / 1'000'000'000;
-  PoolFacts facts(pool_, exports_, stats, now_s, invocations.front().offered_address);
+  PoolFacts facts(pool_, exports_, now_s, invocations.front().offered_address);
   Context context(*session.transaction, facts);
   Outcome outcome;
   Changes changes;

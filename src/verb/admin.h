@@ -44,8 +44,8 @@ class ExportTable {
 // The facts of an open pool, with its space as it was when they were made.
 class PoolFacts final : public Facts {
  public:
-  PoolFacts(const pool::Pool& pool, const ExportTable& exports, const pool::PoolStats& stats,
-            u64 now_s, std::string offered_address = {});
+  PoolFacts(const pool::Pool& pool, const ExportTable& exports, u64 now_s,
+            std::string offered_address = {});
   u64 now_s() const override { return now_s_; }
   u64 available_bytes() const override { return available_bytes_; }
   bool in_use(pool::DatasetId id) const override { return pool_.in_use(id); }

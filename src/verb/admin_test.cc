@@ -132,8 +132,7 @@ TEST(Admin, ADryRunTellsAndChangesNothing) {
   EXPECT_NE(raw(find_snapshot(bed.pool->catalog(), "tank/v@s")), 0u);
 
   NoExports exports;
-  auto stats = bed.run(bed.pool->stats());
-  PoolFacts facts(*bed.pool, exports, *stats, 5);
+  PoolFacts facts(*bed.pool, exports, 5);
   Reader reader(bed.pool->catalog(), facts, bed.pool.get());
   const Target target = *find_target(bed.pool->catalog(), "tank/v@s");
   const auto used = bed.run(reader.get(target, "used"));
