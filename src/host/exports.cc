@@ -26,6 +26,28 @@ Exports::Exports(Lanes& lanes, std::function<void(std::string)> log)
 
 Exports::~Exports() { CHECK(exports_.empty() && clients_.empty() && listeners_.empty()); }
 
+// --- The table ----------------------------------------------------------------------------------
+
+void Exports::add(Export entry) {
+  if (raw(entry.snapshot) != 0)
+    of_snapshots_.insert(entry.id);
+  else
+    of_volumes_.emplace(entry.dataset, entry.id);
+  const bool added = exports_.emplace(entry.id, entry).second;
+  CHECK(added);
+}
+
+void Exports::remove(ExportId id) {
+  const auto found = exports_.find(id);
+  if (found == exports_.end()) return;
+  const auto [begin, end] = of_volumes_.equal_range(found->second.dataset);
+  const auto place = std::find_if(begin, end, [id](const auto& each) { return each.second == id; });
+  if (place != end) of_volumes_.erase(place);
+  of_snapshots_.erase(id);
+  exports_.erase(found);
+  CHECK(of_volumes_.size() + of_snapshots_.size() == exports_.size());
+}
+
 // --- Starting -----------------------------------------------------------------------------------
 
 Task<> Exports::listen(const std::string& address, cap::Fd socket) {
@@ -61,7 +83,7 @@ Task<ExportId> Exports::start(Site& site, verb::StartExport what, cap::Fd socket
                                 what.spec.address);
   }
   if (!entry.problem.empty()) log_(fmt::format("export {}: {}", what.name, entry.problem));
-  exports_.emplace(id, std::move(entry));
+  add(std::move(entry));
   co_return id;
 }
 
@@ -127,7 +149,7 @@ Task<StopReport> Exports::stop(std::vector<ExportId> ids) {
   }
   // Those left are negotiating at a socket that goes on: they have a few seconds.
   while (clients_of(ids) > 0) co_await client_left_.wait();
-  for (const ExportId id : ids) exports_.erase(id);
+  for (const ExportId id : ids) remove(id);
   co_return report;
 }
 
@@ -258,7 +280,12 @@ Task<std::vector<ListenerView>> Exports::listener_views() {
 std::vector<verb::RunningExport> Exports::running(const Site& site, pool::DatasetId dataset) const {
   std::vector<verb::RunningExport> found;
   const pool::Catalog& catalog = site.pool().catalog();
-  for (const auto& [id, entry] : exports_) {
+  std::vector<ExportId> candidates(of_snapshots_.begin(), of_snapshots_.end());
+  const auto [begin, end] = of_volumes_.equal_range(dataset);
+  for (auto each = begin; each != end; ++each) candidates.push_back(each->second);
+  std::ranges::sort(candidates);
+  for (const ExportId id : candidates) {
+    const Export& entry = exports_.at(id);
     if (entry.site != &site || !entry.problem.empty() || entry.ending) continue;
     const auto* snapshot = catalog.snapshot(entry.snapshot);
     const pool::DatasetId of = snapshot != nullptr ? snapshot->dataset : entry.dataset;

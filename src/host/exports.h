@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -118,6 +119,8 @@ class Exports {
     u32 clients = 0;
     bool ending = false;  // Takes no new clients.
   };
+  void add(Export entry);
+  void remove(ExportId id);
   std::string name_of(const Export& entry) const;  // Empty: what it served is gone.
   const Export* find_by_name(const std::string& address, const std::string& name) const;
   Task<> listen(const std::string& address, cap::Fd socket);
@@ -130,6 +133,9 @@ class Exports {
   rt::Mutex turn_;
   rt::Event client_left_;
   std::map<ExportId, Export> exports_;
+  // Where running() looks. Which volume a snapshot belongs to may change; few are exported.
+  std::multimap<pool::DatasetId, ExportId> of_volumes_;
+  std::set<ExportId> of_snapshots_;
   std::map<u64, std::unique_ptr<Client>> clients_;
   std::map<std::string, std::unique_ptr<NbdListener>> listeners_;  // By address.
   u64 next_ = 1;                                                   // Of exports and clients.

@@ -391,6 +391,7 @@ Task<std::unique_ptr<Pool::Handle>> Engine::open_snapshot(SnapshotId id) {
   if (snapshot == nullptr || raw(snapshot->createtxg) == 0)
     co_return fail(Errc::not_found, "open a snapshot", "there is no such snapshot");
   ++users_[raw(id)];
+  snapshots_held_.insert(id);
   const VolumeUpdate update{.volume = DatasetId(raw(id)),
                             .root = snapshot->tree.root,
                             .size_bytes = snapshot->volsize_bytes,
@@ -412,16 +413,17 @@ Task<Volume*> Engine::activate_on(IoLane& lane, VolumeUpdate update, SnapshotId 
 void Engine::released(u64 user) {
   const auto found = users_.find(user);
   CHECK(found != users_.end() && found->second > 0);
-  if (--found->second == 0) users_.erase(found);
+  if (--found->second > 0) return;
+  users_.erase(found);
+  snapshots_held_.erase(SnapshotId(user));
 }
 
 bool Engine::in_use(DatasetId id) const {
   if (users_.contains(raw(id))) return true;
-  for (const auto& [user, count] : users_) {
-    const Snapshot* snapshot = catalog_->snapshot(SnapshotId(user));
-    if (snapshot != nullptr && snapshot->dataset == id) return true;
-  }
-  return false;
+  return std::ranges::any_of(snapshots_held_, [&](SnapshotId held) {
+    const Snapshot* snapshot = catalog_->snapshot(held);
+    return snapshot != nullptr && snapshot->dataset == id;
+  });
 }
 
 bool Engine::in_use(SnapshotId id) const { return users_.contains(raw(id)); }

@@ -159,7 +159,8 @@ class Engine final : public Pool, private Control {
   std::unique_ptr<Space> space_;
   std::unique_ptr<Catalog> catalog_;
   std::vector<std::unique_ptr<IoLane>> lanes_;
-  std::map<u64, u32> users_;  // Dataset or snapshot id -> handles held.
+  std::map<u64, u32> users_;             // Dataset or snapshot id -> handles held.
+  std::set<SnapshotId> snapshots_held_;  // Those of them that are snapshots.
 
   Txg open_{};  // The group that is open on the lanes.
   Txg durable_{};
