@@ -23,7 +23,7 @@ void add(Claimed& claimed, const Value& value, size_t frames) {
   if (value.kind == ValueKind::nothing) return withdraw(claimed);
   if (value.is_number()) claimed.origins.push_back(value.origin);
   Alternative now{.kind = value.kind,
-                  .nullable = value.nullable,
+                  .nullable = value.is_pointer() && !value.is_never_null(),
                   .index = value.index,
                   .size = value.size,
                   .number = distance(value)};

@@ -144,7 +144,7 @@ Walker::Next Walker::jump(State& s, const Instruction& in) {
   const Value& pointer = dst.is_pointer() ? dst : src;
   const Value& with = dst.is_pointer() ? src : dst;
   if (equality && with.is_null()) {
-    if (!pointer.nullable && !pointer.is_packet() && pointer.kind != ValueKind::packet_end) {
+    if (pointer.is_never_null()) {
       origins_.mark_precise(with.origin);
       s.slot = when_equal ? s.slot + 1 : static_cast<u32>(program_.target_of(s.slot));
       return Next::go_on;  // It is not null.
@@ -154,7 +154,8 @@ Walker::Next Walker::jump(State& s, const Instruction& in) {
       know_null(other, pointer.id, when_equal);
       know_null(s, pointer.id, !when_equal);
     }
-  } else if (equality && with.is_pointer() && pointer.nullable != with.nullable) {
+  } else if (equality && ((pointer.nullable && with.is_never_null()) ||
+                          (with.nullable && pointer.is_never_null()))) {
     // What equals a pointer that is not null is not null.
     know_null(when_equal ? other : s, pointer.nullable ? pointer.id : with.id, false);
   } else if (wide && dst.is_pointer() && src.is_pointer()) {
