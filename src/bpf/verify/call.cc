@@ -89,14 +89,23 @@ bool Walker::call_global(State& s, const Function& function) {
   if (input_.btf == nullptr || function.type == 0)
     return refuse(s, Rule::global_function, "a global function is called", "its type", "unknown");
   const Btf::Type& prototype = input_.btf->type(input_.btf->type(function.type).type);
+  const u8 effects = effects_[subprogram_index(function.slot)];
+  if ((effects & kTailCalls) != 0 && !check_tail_call(s)) return false;
   u8 reg = 1;
   for (const Btf::Parameter& parameter : prototype.parameters) {
     if (reg > 5) break;  // It will be refused itself.
     if (s.reg(reg).kind == ValueKind::nothing) return refuse_uninitialised(s, reg);
+    if (s.reg(reg).is_packet() && (effects & kChangesPacket) != 0)
+      return refuse(
+          s, Rule::wrong_argument,
+          fmt::format("r{} is passed to a global function that may change the packet", reg),
+          "memory that stays where it is", describe(s.reg(reg)),
+          "pass the context, and let the function read the packet's address from it",
+          s.reg(reg).origin);
     if (!global_argument(s, reg, parameter)) return false;
     ++reg;
   }
-  if (changes_packet_[subprogram_index(function.slot)]) void_packets(s);
+  if ((effects & kChangesPacket) != 0) void_packets(s);
   clear_arguments(s);
   if (prototype.type != 0) s.reg(0) = number_value(Scalar::unknown(), made(s));
   return true;

@@ -434,6 +434,14 @@ Walker::Next Walker::call_back(State& s, const CallView& view) {
   return push(std::move(round)) ? Next::go_on : Next::refused;
 }
 
+// Whether another program may take over here, or in a global function that is called here.
+bool Walker::check_tail_call(State& s) {
+  if (!check_references(s, 0, "before another program takes over")) return false;
+  if (std::ranges::none_of(s.frames, &StackFrame::is_callback)) return true;
+  return refuse(s, Rule::tail_call, "another program is to take over", "no callback in between",
+                "a callback runs");
+}
+
 Walker::Next Walker::tail_call(State& s) {
   static const Helper kPrototype{
       .number = kTailCall,
@@ -443,13 +451,7 @@ Walker::Next Walker::tail_call(State& s) {
   for (u8 i = 0; i < 3; ++i) {
     if (!check_argument(s, i, view)) return Next::refused;
   }
-  if (!check_references(s, 0, "before another program takes over")) return Next::refused;
-  for (const StackFrame& frame : s.frames) {
-    if (!frame.is_callback) continue;
-    refuse(s, Rule::tail_call, "another program is to take over", "no callback in between",
-           "a callback runs");
-    return Next::refused;
-  }
+  if (!check_tail_call(s)) return Next::refused;
   if (s.frames.size() > 1) {
     // The other program returns to the caller of this function, and may have changed the packet.
     State returned = s;

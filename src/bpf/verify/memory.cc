@@ -297,8 +297,8 @@ bool Walker::store(State& s, const Instruction& in) {
           ? number_value(Scalar::constant(static_cast<u64>(static_cast<i64>(in.imm))), made(s))
           : s.reg(in.src);
   if (pointer.kind == ValueKind::stack) {
-    if (!immediate && value.is_number() && access.size == 8 && !value.is_constant() &&
-        value.id == 0)
+    const bool whole = access.size == 8 || value.number.umax >> (8 * access.size) == 0;
+    if (!immediate && value.is_number() && whole && !value.is_constant() && value.id == 0)
       s.reg(in.src).id = next_id_++;
     return write_stack(s, pointer, access, immediate ? value : s.reg(in.src));
   }

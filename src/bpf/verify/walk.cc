@@ -23,12 +23,12 @@ Walker::Walker(const VerifyInput& input, const VerifyOptions& options, bool keep
   maps_seen_.assign(program_.slots().size(), false);
   if (options.claims) verdict_.claims = Claims(program_.slots().size());
   find_prune_points();
-  find_packet_changers();
+  find_effects();
 }
 
-void Walker::find_packet_changers() {
+void Walker::find_effects() {
   const auto slots = program_.slots();
-  changes_packet_.assign(calls_.size(), false);
+  effects_.assign(calls_.size(), 0);
   // What is called hands on to who calls it, until nothing is new.
   for (bool changed = true; changed;) {
     changed = false;
@@ -36,16 +36,18 @@ void Walker::find_packet_changers() {
       const Instruction& in = slots[i];
       const bool address = in.is_wide() && in.src == static_cast<u8>(Immediate::code);
       const bool call = in.opcode == kOpcodeCall;
-      bool changes = false;
+      u8 effects = 0;
       if (address || (call && in.src == static_cast<u8>(Callee::local))) {
-        changes = changes_packet_[subprogram_index(static_cast<u32>(program_.target_of(i)))];
+        effects = effects_[subprogram_index(static_cast<u32>(program_.target_of(i)))];
       } else if (call && in.src == static_cast<u8>(Callee::helper)) {
         const Helper* helper = type_.helpers->find(in.imm);
-        changes = in.imm == kTailCall || (helper != nullptr && helper->changes_packet);
+        if (in.imm == kTailCall) effects = kChangesPacket | kTailCalls;
+        if (helper != nullptr && helper->changes_packet) effects |= kChangesPacket;
       }
       const u32 at = subprogram_index(i);
-      if (!changes || changes_packet_[at]) continue;
-      changes_packet_[at] = changed = true;
+      if ((effects & ~effects_[at]) == 0) continue;
+      effects_[at] |= effects;
+      changed = true;
     }
   }
 }

@@ -80,7 +80,7 @@ class Walker {
   bool check_depth();
   bool measure_depth(u32 subprogram);
   State first_state(u32 slot) const;
-  void find_packet_changers();
+  void find_effects();
   bool set_global_arguments(State& s, const Function& function);
 
   // checkpoint.cc
@@ -167,6 +167,7 @@ class Walker {
   void void_packets(State& s);
   Next call_back(State& s, const CallView& view);
   Next tail_call(State& s);
+  bool check_tail_call(State& s);
 
   // explain.cc
   bool refuse(const State& s, Rule rule, std::string what, std::string needed, std::string known,
@@ -199,7 +200,7 @@ class Walker {
   std::vector<std::vector<u32>> calls_;   // By subprogram: those it calls.
   std::vector<Depth> depths_;             // By subprogram.
   std::vector<u32> stack_bytes_;          // By subprogram.
-  std::vector<bool> changes_packet_;      // By subprogram: it, or what it calls, may.
+  std::vector<u8> effects_;               // By subprogram: what it, or what it calls, may do.
   std::vector<bool> maps_seen_;           // Calls of which a map was seen.
   std::vector<bool> loaded_;              // Loads that were walked.
   const Function* walked_ = nullptr;      // The global function, or null: the program.
@@ -208,6 +209,9 @@ class Walker {
   u64 state_bytes_ = 0;                    // Of all states that are held, about.
   u64 jumps_since_ = 0, steps_since_ = 0;  // The last checkpoint was made.
 };
+
+// What a subprogram may do that its callers have to know.
+inline constexpr u8 kChangesPacket = 1, kTailCalls = 2;
 
 inline constexpr i64 kOffsetMax = i64{1} << 29;  // Of a pointer from its base.
 inline constexpr u32 kPacketBytesMax = 0xffff;   // Further, comparisons tell nothing.
