@@ -7,6 +7,7 @@ import unittest
 import xml.dom.minidom
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bpf  # noqa: E402
 import fio  # noqa: E402
 import report  # noqa: E402
 import speed  # noqa: E402
@@ -35,6 +36,18 @@ class Bench(unittest.TestCase):
     def test_a_failed_job_is_not_a_result(self):
         with self.assertRaises(RuntimeError):
             fio.parse('{"jobs": [{"error": 5, "read": {}, "write": {}}]}')
+
+    def test_ebpf_engines_are_judged_against_native_code_and_the_kernel_if_there_is_one(self):
+        rows = {"empty": {"gcc": 1, "clang": 2, "interpreter": 9, "jit": 3, "kernel": 20},
+                "fnv": {"gcc": 100, "clang": 90, "interpreter": 900, "jit": 100, "kernel": 117}}
+        rows.update({name: {"interpreter": 900, "jit": 259, "kernel": None} for name in bpf.MAPS})
+        goals = bpf.judge({"programs": rows, "compile_slots": 500, "compile_ms": 21, "cache_hit_us": 5})
+        found = {entry["what"]: (entry["measured"], entry["met"]) for entry in goals}
+        self.assertEqual((2, True), found["eBPF: empty program, ns over a native call"])
+        self.assertEqual((0.9, False), found["eBPF: fnv over native -O2"])
+        self.assertEqual((1.0, True), found["eBPF: fnv over the kernel's JIT"])
+        self.assertNotIn("eBPF: hash_lookup over the kernel's JIT", found)
+        self.assertFalse(found["eBPF: ms to compile 500 instructions"][1])
 
     def test_goals_are_met_by_their_bound_and_not_below(self):
         self.assertTrue(all(entry["met"] for entry in speed.judge(results(3.0, 1.0))))
