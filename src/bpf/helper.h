@@ -42,7 +42,9 @@ enum class Answer : u8 {
   nothing,         // r0 is not to be read.
   value_or_null,   // A pointer into the map of r1.
   record_or_null,  // A reserved record, to be let go exactly once.
-  object,          // A structure of the host's, of the Helper's layout for it...
+  // A structure of the host's, of the Helper's layout for it. If it was made of an acquired one
+  // that was passed, it ends with that.
+  object,
   object_or_null,
   acquired_or_null,  // ... to be let go exactly once.
 };

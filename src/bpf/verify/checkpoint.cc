@@ -184,7 +184,7 @@ bool Walker::value_covers(const Value& kept, const Value& s, bool everything) {
   }
   if (kept.nullable != s.nullable || kept.read_only != s.read_only || kept.index != s.index ||
       kept.size != s.size || kept.layout != s.layout || kept.offset != s.offset ||
-      kept.trusted != s.trusted)
+      kept.trusted != s.trusted || kept.owned != s.owned)
     return false;
   if (kept.range > s.range || !kept.number.covers(s.number)) return false;
   if (kept.reference != 0 || s.reference != 0) {

@@ -213,9 +213,11 @@ bool Walker::check_reference_argument(State& s, u8 index, CallView& view) {
       return bad(Rule::wrong_argument,
                  fmt::format("a pointer to {}",
                              layout == nullptr ? "a structure of the host's" : layout->name));
-    if (wanted == Argument::object) return true;
-    if (value.reference == 0)
-      return bad(Rule::released_twice, "something acquired that is not let go yet");
+    if (wanted == Argument::object) {
+      view.lent = value.reference;
+      return true;
+    }
+    if (!value.owned) return bad(Rule::released_twice, "something acquired that is not let go yet");
   }
   if (!value.has_fixed_offset() || value.fixed_offset() != 0)
     return bad(Rule::wrong_argument, "the pointer as it was given, with no offset");
@@ -319,6 +321,7 @@ bool Walker::set_answer(State& s, const CallView& view) {
   Value answer = number_value(Scalar::unknown(), origin);
   const auto acquire = [&] {
     answer.reference = next_id_++;
+    answer.owned = true;
     s.references.push_back(
         {.id = answer.reference, .slot = s.slot, .frame = static_cast<u32>(s.frames.size() - 1)});
   };
@@ -353,6 +356,7 @@ bool Walker::set_answer(State& s, const CallView& view) {
     case Answer::acquired_or_null:
       answer = pointer_value(ValueKind::object, origin);
       answer.layout = helper.answer_layout;
+      answer.reference = view.lent;  // It ends with what it was made of.
       if (helper.answer != Answer::object) null();
       if (helper.answer == Answer::acquired_or_null) acquire();
       break;

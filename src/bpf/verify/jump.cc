@@ -67,7 +67,7 @@ void Walker::know_null(State& s, u32 id, bool is_null) {
   for_each_value(s.frames, [&](Value& value) {
     if (!value.is_pointer() || !value.nullable || value.id != id) return;
     if (is_null) {
-      reference = value.reference;
+      if (value.owned) reference = value.reference;
       value =
           number_value(Scalar::constant(0), origins_.add(OriginKind::taken, s.slot, value.origin));
     } else {

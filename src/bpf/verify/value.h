@@ -29,6 +29,7 @@ struct Value {
   ValueKind kind = ValueKind::nothing;
   bool nullable = false;   // A pointer, or null.
   bool read_only = false;  // Memory.
+  bool owned = false;      // It is what was acquired itself, not something made of it.
   bool trusted = true;     // Btf: the host vouches for the address.
   u32 index = 0;
   u32 size = 0;   // Memory: bytes from its start.
@@ -36,7 +37,7 @@ struct Value {
   // Numbers: those of one id are equal. Nullable pointers: those of one id are null together.
   // Packets: those of one id have the same variable part.
   u32 id = 0;
-  u32 reference = 0;  // What has to be released; 0: nothing.
+  u32 reference = 0;  // What has to be released, and takes this with it; 0: nothing.
   Origin origin = 0;
   const Layout* layout = nullptr;
   i64 offset = 0;      // Pointers: the known part of the distance from the base...

@@ -54,6 +54,7 @@ class Walker {
     u32 callback = 0;   // Its first slot.
     u64 size_most = 0;  // Of the memory last passed.
     u32 released = 0;   // A reference that the call lets go.
+    u32 lent = 0;       // The reference of a structure it was passed.
     bool has_callback = false;
   };
   struct Depth {
