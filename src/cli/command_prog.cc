@@ -1,10 +1,7 @@
 // cli/command_prog.cc — prog: eBPF programs, run here and now, without the daemon.
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -12,63 +9,23 @@
 #include "bpf/interpreter.h"
 #include "bpf/native/compiler.h"
 #include "cli/command.h"
+#include "cli/hex_bytes.h"
+#include "cli/object_file.h"
 #include "cli/prog_check.h"
+#include "cli/prog_dump.h"
+#include "cli/prog_run.h"
 
 namespace coppice::cli {
 namespace {
 
 constexpr size_t kTextMax = 4 * bpf::kSlotsMax * bpf::kSlotBytes;  // Of standard input.
-constexpr u64 kRawBudget = 100'000'000;  // Instructions: some seconds of them.
 
 struct Wishes {
   bool raw = false;
   bool interpret = false;
   bool jit = false;
-  std::string memory;
+  RunOptions run;
 };
-
-Attempt<std::string> read_input() {
-  std::string text;
-  char buffer[1 << 16];
-  while (true) {
-    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return refuse(fmt::format("cannot read standard input: {}", std::strerror(errno)));
-    if (got == 0) return text;
-    text.append(buffer, static_cast<size_t>(got));
-    if (text.size() > kTextMax)
-      return refuse(
-          fmt::format("the program on standard input has more than {} slots", bpf::kSlotsMax));
-  }
-}
-
-int digit_of(char each) {
-  if (each >= '0' && each <= '9') return each - '0';
-  if (each >= 'a' && each <= 'f') return each - 'a' + 10;
-  if (each >= 'A' && each <= 'F') return each - 'A' + 10;
-  return -1;
-}
-
-// Pairs of digits, with white space between them as one likes.
-Attempt<std::vector<std::byte>> bytes_of(const std::string& text, const char* where) {
-  std::vector<std::byte> bytes;
-  int high = -1;
-  for (const char each : text) {
-    const int digit = digit_of(each);
-    const bool space = std::strchr(" \t\r\n", each) != nullptr && each != 0;
-    if (space && high < 0) continue;
-    if (digit < 0)
-      return misuse(fmt::format("{}: byte {} is not two hexadecimal digits", where, bytes.size()));
-    if (high < 0) {
-      high = digit;
-    } else {
-      bytes.push_back(static_cast<std::byte>(high << 4 | digit));
-      high = -1;
-    }
-  }
-  if (high >= 0) return misuse(fmt::format("{}: the last byte has one digit only", where));
-  return bytes;
-}
 
 // As machine code, with nothing checked; nothing if there is none, which was said then.
 std::optional<u64> run_native(const bpf::Program& program, const bpf::Code& code,
@@ -86,14 +43,15 @@ std::optional<u64> run_native(const bpf::Program& program, const bpf::Code& code
 // The program of standard input, unverified and therefore checked at each step. r1 is the memory
 // (0 if there is none), r2 its size.
 Attempt<> run_raw(const Wishes& wishes) {
-  TRY(auto memory, bytes_of(wishes.memory, "HEXMEM"));
-  TRY(const std::string text, read_input());
-  TRY(const auto bytes, bytes_of(text, "the program on standard input"));
+  TRY(auto memory, bytes_of_digits(wishes.run.object, "HEXMEM"));
+  TRY(const auto input, read_file("-", kTextMax));
+  const std::string text(reinterpret_cast<const char*>(input.data()), input.size());
+  TRY(const auto bytes, bytes_of_digits(text, "the program on standard input"));
   TRY(const bpf::Program program, bpf::Program::read(bytes));
   bpf::HelperTable helpers;
   bpf::add_core_helpers(helpers);
   TRY(const bpf::Code code, bpf::Code::bind(program, {.helpers = helpers}));
-  bpf::Machine machine({.budget = kRawBudget,
+  bpf::Machine machine({.budget = kRunBudget,
                         .log = [](std::string_view line) { fmt::print(stderr, "{}\n", line); }});
   std::optional<u64> r0;
   if (wishes.jit) r0 = run_native(program, code, machine, memory);
@@ -107,7 +65,7 @@ Attempt<> run_raw(const Wishes& wishes) {
   return {};
 }
 
-void add_check(CommandLine& line, CLI::App& prog) {
+void add_check_command(CommandLine& line, CLI::App& prog) {
   auto wishes = std::make_shared<CheckWishes>();
   CLI::App& check =
       line.add(prog, {.name = "check",
@@ -127,31 +85,82 @@ void add_check(CommandLine& line, CLI::App& prog) {
   line.runs(check, [wishes](Session&) { return check_object(*wishes); });
 }
 
-}  // namespace
+// With --raw the word that follows is memory, not an object.
+Attempt<> run_as_wished(const Wishes& wishes) {
+  const RunOptions& run = wishes.run;
+  if (!wishes.raw) {
+    if (run.object.empty())
+      return misuse("say which object to run, or --raw for bytecode on standard input");
+    if (wishes.jit)
+      return misuse("--jit is for --raw; programs of objects are interpreted, each access checked");
+    return run_object(run);
+  }
+  if (!run.program.empty() || !run.data.empty() || !run.type.empty() || !run.btf.empty() ||
+      run.repeat != 1)
+    return misuse(
+        "--raw runs bytes once; --program, --type, --data, --btf and --repeat are for objects");
+  return run_raw(wishes);
+}
 
-void add_prog_commands(CommandLine& line) {
-  CLI::App& prog = line.add(line.root(), {.name = "prog",
-                                          .summary = "Run eBPF programs, without the daemon",
-                                          .example = {},
-                                          .group = "Programs"});
-  prog.require_subcommand(1);
+void add_run_command(CommandLine& line, CLI::App& prog) {
   auto wishes = std::make_shared<Wishes>();
   CLI::App& run = line.add(
       prog, {.name = "run",
-             .summary = "Run bytecode and print what it returns, in hexadecimal",
-             .example = "echo b700000007000000 9500000000000000 | coppice prog run --raw"});
+             .summary = "Run a program of an object, or bytecode, and print what it returns",
+             .example = "coppice prog run filter.o --program count --data 0a0b --repeat 1000\n"
+                        "  echo b700000007000000 9500000000000000 | coppice prog run --raw"});
+  run.add_option("OBJECT", wishes->run.object,
+                 "An object file of clang's; - is standard input. With --raw: bytes in hexadecimal "
+                 "that the program finds at r1, and their number in r2");
   run.add_flag("--raw", wishes->raw,
-               "The program is bytes in hexadecimal on standard input; each access is checked")
-      ->required();
+               "The program is bytes in hexadecimal on standard input, and r0 is printed so");
   auto* interpret =
       run.add_flag("--interpret", wishes->interpret, "Run it in the interpreter (the default)");
   run.add_flag("--jit", wishes->jit,
-               "Run it as machine code: nothing is checked, and what it does wrong can crash this")
+               "With --raw, run it as machine code: nothing is checked, and what it does wrong can "
+               "crash this")
       ->excludes(interpret);
-  run.add_option("HEXMEM", wishes->memory,
-                 "Bytes in hexadecimal that the program finds at r1, and their number in r2");
-  line.runs(run, [wishes](Session&) { return run_raw(*wishes); });
-  add_check(line, prog);
+  add_text(run, "--program", wishes->run.program, "NAME", "Which one, if the object has several");
+  add_text(run, "--type", wishes->run.type, "TYPE",
+           "What the program is: buffer or probe (else its section says it)");
+  add_text(run, "--data", wishes->run.data, "HEX|FILE",
+           "The buffer's bytes, the probe's numbers; for a program of no type what r1 points to, "
+           "and r2 is their number");
+  add_text(run, "--btf", wishes->run.btf, "FILE",
+           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  run.add_option("--repeat", wishes->run.repeat, "Runs, on the same data; the time is their mean")
+      ->check(CLI::Range(u64{1}, u64{1'000'000'000}))
+      ->type_name("N");
+  line.runs(run, [wishes](Session&) { return run_as_wished(*wishes); });
+}
+
+void add_dump_command(CommandLine& line, CLI::App& prog) {
+  auto options = std::make_shared<DumpOptions>();
+  CLI::App& dump =
+      line.add(prog, {.name = "dump",
+                      .summary = "Show an object's maps, and its bytecode below its source",
+                      .example = "coppice prog dump filter.o --program count"});
+  dump.add_option("OBJECT", options->object, "An object file of clang's; - is standard input")
+      ->required();
+  add_text(dump, "--program", options->program, "NAME", "Only this one and the maps it uses");
+  add_text(dump, "--btf", options->btf, "FILE",
+           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  dump.add_flag("--json", options->json, "Print it for other programs to read");
+  line.runs(dump, [options](Session&) { return dump_object(*options); });
+}
+
+}  // namespace
+
+void add_prog_commands(CommandLine& line) {
+  CLI::App& prog =
+      line.add(line.root(), {.name = "prog",
+                             .summary = "Check, show and run eBPF programs, without the daemon",
+                             .example = {},
+                             .group = "Programs"});
+  prog.require_subcommand(1);
+  add_check_command(line, prog);
+  add_dump_command(line, prog);
+  add_run_command(line, prog);
 }
 
 }  // namespace coppice::cli

@@ -15,6 +15,23 @@
 namespace coppice::cli {
 namespace {
 
+Attempt<bpf::Btf> read_types(std::span<const std::byte> bytes, const std::string& path) {
+  constexpr std::byte kMagic[] = {std::byte{0x9f}, std::byte{0xeb}};
+  if (bytes.size() >= sizeof kMagic &&
+      std::equal(std::begin(kMagic), std::end(kMagic), bytes.begin())) {
+    TRY(auto alone, bpf::Btf::read(bytes));
+    return alone;
+  }
+  TRY(const auto file, bpf::ElfFile::read(bytes));
+  const auto* section = file.find(".BTF");
+  if (section == nullptr)
+    return refuse(fmt::format("cannot read types from '{}': it has no section .BTF", path));
+  TRY(auto types, bpf::Btf::read(section->bytes));
+  return types;
+}
+
+}  // namespace
+
 Attempt<std::vector<std::byte>> read_file(const std::string& path, size_t bytes_max) {
   const bool standard = path == "-";
   kj::AutoCloseFd fd(standard ? ::dup(STDIN_FILENO)
@@ -36,31 +53,17 @@ Attempt<std::vector<std::byte>> read_file(const std::string& path, size_t bytes_
   }
 }
 
-Attempt<bpf::Btf> read_types(std::span<const std::byte> bytes, const std::string& path) {
-  constexpr std::byte kMagic[] = {std::byte{0x9f}, std::byte{0xeb}};
-  if (bytes.size() >= sizeof kMagic &&
-      std::equal(std::begin(kMagic), std::end(kMagic), bytes.begin())) {
-    TRY(auto alone, bpf::Btf::read(bytes));
-    return alone;
-  }
-  TRY(const auto file, bpf::ElfFile::read(bytes));
-  const auto* section = file.find(".BTF");
-  if (section == nullptr)
-    return refuse(fmt::format("cannot read types from '{}': it has no section .BTF", path));
-  TRY(auto types, bpf::Btf::read(section->bytes));
-  return types;
-}
-
-}  // namespace
-
-Attempt<bpf::Object> read_object_file(const std::string& path, const std::string& btf) {
+Attempt<bpf::Object> read_object_file(const std::string& path, const std::string& btf,
+                                      bpf::ReadOptions options) {
   std::optional<bpf::Btf> host;
   if (!btf.empty()) {
     TRY(const auto bytes, read_file(btf, bpf::kObjectBytesMax));
     TRY(host, read_types(bytes, btf));
+    options.host = &*host;
+    options.own_types = false;
   }
   TRY(const auto bytes, read_file(path, bpf::kObjectBytesMax));
-  TRY(auto object, bpf::Object::read(bytes, {.host = host ? &*host : nullptr}));
+  TRY(auto object, bpf::Object::read(bytes, options));
   return object;
 }
 

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
-"""`coppice prog run --raw`: what conformance tools drive. It needs no daemon."""
+"""`coppice prog`: bytecode as conformance tools write it, and objects of clang's. It needs no daemon."""
+import json
 import os
 import struct
 import subprocess
+import tempfile
 import unittest
 
 BIN = os.environ.get("COPPICE_BIN", os.path.join(os.path.dirname(__file__), "../../build/release/bin"))
+SOURCES = os.path.join(os.path.dirname(__file__), "../../src/bpf/testing/programs")
 EXIT = struct.pack("<BBhi", 0x95, 0, 0, 0)
 
 
@@ -13,13 +16,17 @@ def slot(opcode, dst=0, src=0, offset=0, imm=0):
     return struct.pack("<BBhi", opcode, dst | src << 4, offset, imm)
 
 
-def run(program, *words):
-    """Status, stdout, stderr of a run of bytes, or of text as it is."""
-    text = program if isinstance(program, str) else program.hex(" ")
-    done = subprocess.run([os.path.join(BIN, "coppice"), "prog", "run", *words], input=text,
-                          capture_output=True, text=True, check=False,
+def prog(*words, given=""):
+    """Status, stdout, stderr of `coppice prog WORDS...` with this on its standard input."""
+    given = given.encode() if isinstance(given, str) else given
+    done = subprocess.run([os.path.join(BIN, "coppice"), "prog", *words], input=given, capture_output=True, check=False,
                           env={**os.environ, "COPPICE_SOCKET": "/nonexistent"})
-    return done.returncode, done.stdout, done.stderr
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def run(program, *words):
+    """The same of a run of bytes, or of text as it is."""
+    return prog("run", *words, given=program if isinstance(program, str) else program.hex(" "))
 
 
 class Raw(unittest.TestCase):
@@ -72,6 +79,105 @@ class Raw(unittest.TestCase):
                                (EXIT, ["--raw", "--jit", "--interpret"])):
             status, out, err = run(program, *words)
             self.assertEqual((2, ""), (status, out), err)
+
+
+class Objects(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="coppice-prog-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.objects = {name: cls.compiled(name) for name in ("counters", "relocated", "host")}
+
+    @classmethod
+    def compiled(cls, name):
+        path = os.path.join(cls.folder.name, name + ".o")
+        subprocess.run(["clang-19", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wno-int-to-pointer-cast", "-c",
+                        os.path.join(SOURCES, name + ".c"), "-o", path], check=True)
+        return path
+
+    def test_a_program_runs_on_its_data(self):
+        status, out, err = prog("run", self.objects["counters"], "--program", "sum_by_calls",
+                                "--data", "0a 00 00 00 00 00 00 00", "--repeat", "10")
+        self.assertEqual((0, ""), (status, err))
+        self.assertRegex(out, r"\Ar0 100314 \(0x187da\)\n[0-9.]+ ns a run \(10 runs, ")
+
+    def test_a_program_of_a_type_finds_its_context(self):
+        source = os.path.join(self.folder.name, "typed.c")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write("""
+typedef unsigned char u8; typedef unsigned long long u64;
+__attribute__((section("buffer"))) int last(u8 **at) { return at[0] < at[1] ? at[1][-1] : -1; }
+__attribute__((section("probe"))) u64 second(u64 *numbers) { return numbers[1] + numbers[7]; }
+""")
+        path = source[:-1] + "o"
+        subprocess.run(["clang-19", "-target", "bpf", "-O2", "-g", "-c", source, "-o", path], check=True)
+        for program, data, r0 in (("last", "010203", 3), ("last", "", (1 << 32) - 1), ("second", "00" * 8 + "2a", 42)):
+            status, out, err = prog("run", path, "--program", program, "--data", data)
+            self.assertEqual((0, ""), (status, err))
+            self.assertTrue(out.startswith(f"r0 {r0} "), out)
+        status, out, err = prog("run", path, "--program", "last", "--type", "probe")
+        self.assertTrue(out.startswith("r0 4294967295 "), out + err)
+
+    def test_data_and_objects_come_from_files_and_standard_input(self):
+        data = os.path.join(self.folder.name, "data")
+        with open(data, "wb") as file:
+            file.write(struct.pack("<Q", 10))
+        with open(self.objects["counters"], "rb") as file:
+            status, out, err = prog("run", "-", "--program", "sum_near", "--data", data, given=file.read())
+        self.assertEqual((0, ""), (status, err))
+        self.assertTrue(out.startswith("r0 9 "), out)
+
+    def test_tail_calls_lead_to_programs_of_the_object(self):
+        status, out, _ = prog("run", self.objects["counters"], "--program", "start")
+        self.assertEqual(0, status)
+        self.assertTrue(out.startswith(f"r0 {ord('e')} "), out)
+
+    def test_a_run_that_goes_wrong_says_where(self):
+        status, out, err = prog("run", self.objects["counters"], "--program", "sum_near")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("slot 0: loads from address 0x0, which is not its to read", err)
+
+    def test_a_dump_has_maps_source_and_names(self):
+        status, out, err = prog("dump", self.objects["counters"])
+        self.assertEqual((0, ""), (status, err))
+        for line in ("license Dual BSD/GPL", "hash 'counts', key of 8 bytes (struct key), value of 16 bytes (struct count)",
+                     "program count_it of section 'count'", ": calls += 1;", "static weigh:"):
+            self.assertIn(line, out)
+        self.assertRegex(out, r"call #1 +; map_lookup_elem")
+        self.assertRegex(out, r"r\d = map\[\d\] ll +; counts")
+        self.assertRegex(out, r"call pc[+-]\d+ \(slot \d+\) +; weigh")
+
+    def test_a_dump_for_tools(self):
+        status, out, err = prog("dump", self.objects["counters"], "--program", "report_it", "--json")
+        self.assertEqual((0, ""), (status, err))
+        dump = json.loads(out)
+        self.assertEqual(["events"], [each["name"] for each in dump["maps"]])
+        (program,) = dump["programs"]
+        self.assertEqual(("report_it", "report"), (program["name"], program["section"]))
+        self.assertEqual("exit", program["instructions"][-1]["text"])
+        self.assertTrue(any("u64 record" in each.get("source", "") for each in program["instructions"]))
+
+    def test_types_are_the_hosts_if_it_says_them(self):
+        for words, size in (([], 4_032_010), (["--btf", self.objects["host"]], 2_064_010)):
+            status, out, err = prog("run", self.objects["relocated"], "--program", "sizes", *words)
+            self.assertEqual((0, ""), (status, err))
+            self.assertTrue(out.startswith(f"r0 {size} "), out)
+
+    def test_what_is_refused_is_said_in_one_line(self):
+        elf = self.objects["counters"]
+        for words, status, text in (
+                ((elf,), 2, "several programs: say --program with one of"),
+                ((elf, "--program", "nobody"), 1, "has no program 'nobody'"),
+                ((elf, "--data", "/nonexistent", "--program", "start"), 1, "cannot read '/nonexistent'"),
+                (("/nonexistent",), 1, "cannot read '/nonexistent': No such file"),
+                ((self.objects["host"],), 1, "has no programs"),
+                (("-",), 1, "0 bytes are no header of an ELF file"),
+                ((elf, "--repeat", "0", "--program", "start"), 2, "--repeat"),
+                (("--raw", "--program", "start"), 2, "are for objects")):
+            done, out, err = prog("run", *words)
+            self.assertEqual((status, ""), (done, out), err)
+            self.assertIn(text, err)
+            self.assertEqual(1, err.count("\n"), err)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,12 @@ Result<Elf64_Ehdr> read_header(std::span<const std::byte> bytes) {
 
 std::unexpected<Error> bad_object(Errc code, std::string_view section, u64 offset,
                                   const std::string& why) {
-  return fail(code, "cannot read the object",
-              fmt::format("section '{}', offset {:#x}: {}", section, offset, why));
+  std::string text = fmt::format("section '{}', offset {:#x}: {}", section, offset, why);
+  // Names are the object's, and a message is one line.
+  for (char& each : text) {
+    if (static_cast<unsigned char>(each) < ' ' || each == 0x7f) each = '?';
+  }
+  return fail(code, "cannot read the object", std::move(text));
 }
 
 std::unexpected<Error> bad_object(const std::string& why) {
