@@ -56,9 +56,9 @@ T need(Result<T> result) {
   std::exit(1);
 }
 
-using Native_ = long (*)(void*);
+using PeerFunction = long (*)(void*);
 struct Compiled {
-  Native_ gcc = nullptr, clang = nullptr;
+  PeerFunction gcc = nullptr, clang = nullptr;
 };
 Compiled compiled_of(const std::string& name) {
 #define X(each)                                                                                    \

@@ -5,11 +5,12 @@
 
 namespace coppice::helper {
 
-// With AddressSanitizer filters and limits leave room for what its runtime needs.
-#if defined(__SANITIZE_ADDRESS__)
+// With AddressSanitizer or ThreadSanitizer filters and limits leave room for what their runtimes
+// need.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kRelaxed = true;
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 inline constexpr bool kRelaxed = true;
 #else
 inline constexpr bool kRelaxed = false;
