@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/hex_bytes.h"
 #include "cli/object_file.h"
+#include "cli/prog_bench.h"
 #include "cli/prog_check.h"
 #include "cli/prog_dump.h"
 #include "cli/prog_run.h"
@@ -24,6 +25,7 @@ struct Wishes {
   bool raw = false;
   bool interpret = false;
   bool jit = false;
+  bool unverified = false;
   RunOptions run;
 };
 
@@ -87,12 +89,14 @@ void add_check_command(CommandLine& line, CLI::App& prog) {
 
 // With --raw the word that follows is memory, not an object.
 Attempt<> run_as_wished(const Wishes& wishes) {
-  const RunOptions& run = wishes.run;
+  RunOptions run = wishes.run;
   if (!wishes.raw) {
     if (run.object.empty())
       return misuse("say which object to run, or --raw for bytecode on standard input");
-    if (wishes.jit)
-      return misuse("--jit is for --raw; programs of objects are interpreted, each access checked");
+    if (wishes.unverified)
+      return misuse("--no-verify is for --raw only: programs of objects are always verified");
+    if (wishes.jit) run.engine = Engine::jit;
+    if (wishes.interpret) run.engine = Engine::interpret;
     return run_object(run);
   }
   if (!run.program.empty() || !run.data.empty() || !run.type.empty() || !run.btf.empty() ||
@@ -114,24 +118,47 @@ void add_run_command(CommandLine& line, CLI::App& prog) {
                  "that the program finds at r1, and their number in r2");
   run.add_flag("--raw", wishes->raw,
                "The program is bytes in hexadecimal on standard input, and r0 is printed so");
-  auto* interpret =
-      run.add_flag("--interpret", wishes->interpret, "Run it in the interpreter (the default)");
+  auto* interpret = run.add_flag("--interpret", wishes->interpret,
+                                 "Run it in the interpreter (with --raw the default)");
   run.add_flag("--jit", wishes->jit,
-               "With --raw, run it as machine code: nothing is checked, and what it does wrong can "
-               "crash this")
+               "Run it as machine code or not at all. With --raw nothing is checked then, and what "
+               "the program does wrong can crash this")
       ->excludes(interpret);
+  run.add_flag("--no-verify", wishes->unverified, "With --raw only, where it goes without saying");
   add_text(run, "--program", wishes->run.program, "NAME", "Which one, if the object has several");
   add_text(run, "--type", wishes->run.type, "TYPE",
            "What the program is: buffer or probe (else its section says it)");
   add_text(run, "--data", wishes->run.data, "HEX|FILE",
-           "The buffer's bytes, the probe's numbers; for a program of no type what r1 points to, "
-           "and r2 is their number");
+           "The buffer's bytes, or the probe's numbers");
   add_text(run, "--btf", wishes->run.btf, "FILE",
            "The host's types: BTF, or an ELF file with it (else they are the object's own)");
   run.add_option("--repeat", wishes->run.repeat, "Runs, on the same data; the time is their mean")
       ->check(CLI::Range(u64{1}, u64{1'000'000'000}))
       ->type_name("N");
   line.runs(run, [wishes](Session&) { return run_as_wished(*wishes); });
+}
+
+void add_bench_command(CommandLine& line, CLI::App& prog) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App& bench = line.add(
+      prog, {.name = "bench",
+             .summary = "Time how a program is verified, compiled and run, in both engines",
+             .example = "coppice prog bench filter.o --data 0a0b"});
+  bench.add_option("OBJECT", options->run.object, "An object file of clang's; - is standard input")
+      ->required();
+  add_text(bench, "--program", options->run.program, "NAME",
+           "Which one, if the object has several");
+  add_text(bench, "--type", options->run.type, "TYPE",
+           "What the program is: buffer or probe (else its section says it)");
+  add_text(bench, "--data", options->run.data, "HEX|FILE",
+           "The buffer's bytes, or the probe's numbers");
+  add_text(bench, "--btf", options->run.btf, "FILE",
+           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  bench.add_option("--seconds", options->seconds, "How long each engine runs (1)")
+      ->check(CLI::Range(0.01, 60.0))
+      ->type_name("S");
+  bench.add_flag("--json", options->json, "Print the figures for other programs to read");
+  line.runs(bench, [options](Session&) { return bench_object(*options); });
 }
 
 void add_dump_command(CommandLine& line, CLI::App& prog) {
@@ -145,6 +172,9 @@ void add_dump_command(CommandLine& line, CLI::App& prog) {
   add_text(dump, "--program", options->program, "NAME", "Only this one and the maps it uses");
   add_text(dump, "--btf", options->btf, "FILE",
            "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  add_text(dump, "--type", options->type, "TYPE",
+           "With --jit, what the program is: buffer or probe (else its section says it)");
+  dump.add_flag("--jit", options->jit, "Show the machine code instead, of one program");
   dump.add_flag("--json", options->json, "Print it for other programs to read");
   line.runs(dump, [options](Session&) { return dump_object(*options); });
 }
@@ -161,6 +191,7 @@ void add_prog_commands(CommandLine& line) {
   add_check_command(line, prog);
   add_dump_command(line, prog);
   add_run_command(line, prog);
+  add_bench_command(line, prog);
 }
 
 }  // namespace coppice::cli

@@ -9,6 +9,7 @@
 #include "bpf/core_helpers.h"
 #include "bpf/object/listing.h"
 #include "cli/object_file.h"
+#include "cli/prog_bed.h"
 
 namespace coppice::cli {
 namespace {
@@ -119,9 +120,22 @@ Json json_of(const bpf::Object& object, const bpf::ObjectProgram& program,
           {"instructions", std::move(instructions)}};
 }
 
+// What runs is what is shown, so the program is verified first.
+Attempt<> dump_machine_code(const DumpOptions& options) {
+  if (options.json) return misuse("--json shows bytecode, --jit machine code: choose one");
+  TRY(const bpf::Object object, read_object_file(options.object, options.btf, {.own_types = true}));
+  TRY(const auto bed, ProgBed::make(object, options.type));
+  TRY(const Ready* ready, bed->prepare(options.program, Engine::interpret));
+  TRY(const std::string listing,
+      bed->compiler().list(ready->source->program, *ready->code, ready->verdict.facts));
+  fmt::print("{}", listing);
+  return {};
+}
+
 }  // namespace
 
 Attempt<> dump_object(const DumpOptions& options) {
+  if (options.jit) return dump_machine_code(options);
   TRY(const bpf::Object object,
       read_object_file(options.object, options.btf, {.own_types = true, .only = options.program}));
   bpf::HelperTable helpers;

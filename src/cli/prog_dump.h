@@ -11,6 +11,8 @@ struct DumpOptions {
   std::string object;   // A file; "-": standard input.
   std::string program;  // Empty: all.
   std::string btf;      // The host's types; empty: the object's own.
+  std::string type;     // With `jit`; empty: what its section says.
+  bool jit = false;     // The machine code of the program.
   bool json = false;
 };
 Attempt<> dump_object(const DumpOptions& options);

@@ -2,6 +2,7 @@
 """`coppice prog`: bytecode as conformance tools write it, and objects of clang's. It needs no daemon."""
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -96,46 +97,74 @@ class Objects(unittest.TestCase):
         return path
 
     def test_a_program_runs_on_its_data(self):
-        status, out, err = prog("run", self.objects["counters"], "--program", "sum_by_calls",
-                                "--data", "0a 00 00 00 00 00 00 00", "--repeat", "10")
+        for engine, words in (("--interpret", "interpreted"), ("--jit", "machine code")):
+            status, out, err = prog("run", self.objects["counters"], "--program", "sum_by_calls", "--type", "probe",
+                                    "--data", "0a 00 00 00 00 00 00 00", "--repeat", "10", engine)
+            self.assertEqual((0, ""), (status, err))
+            self.assertRegex(out, r"\Ar0 100314 \(0x187da\)\n[0-9.]+ ns a run \(10 runs, " + words)
+
+    def test_both_engines_are_timed(self):
+        status, out, err = prog("bench", self.objects["counters"], "--program", "sum_by_loop", "--type", "probe",
+                                "--seconds", "0.02", "--json")
         self.assertEqual((0, ""), (status, err))
-        self.assertRegex(out, r"\Ar0 100314 \(0x187da\)\n[0-9.]+ ns a run \(10 runs, ")
+        figures = json.loads(out)
+        self.assertEqual("sum_by_loop", figures["program"])
+        for name in ("verify_ms", "compile_ms", "compile_cached_us", "interpreter_ns", "machine_code_ns"):
+            self.assertGreater(figures[name], 0, name)
+
+    def test_machine_code_can_be_looked_at(self):
+        status, out, err = prog("dump", self.objects["counters"], "--program", "sum_by_loop", "--type", "probe", "--jit")
+        self.assertEqual((0, ""), (status, err))
+        self.assertRegex(out, r"\bret")
+
+    def test_without_the_compiler_programs_are_interpreted_and_said_so(self):
+        lonely = os.path.join(self.folder.name, "bin", "coppice")
+        os.makedirs(os.path.dirname(lonely))
+        shutil.copy(os.path.join(BIN, "coppice"), lonely)
+        words = ["prog", "run", self.objects["counters"], "--program", "start", "--type", "probe"]
+        done = subprocess.run([lonely, *words], capture_output=True, text=True, check=False)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn("interpreted", done.stdout)
+        self.assertRegex(done.stderr, r"\Acoppice: warning: .*; the program is interpreted\n\Z")
+        done = subprocess.run([lonely, *words, "--jit"], capture_output=True, text=True, check=False)
+        self.assertEqual(1, done.returncode)
 
     def test_a_program_of_a_type_finds_its_context(self):
         source = os.path.join(self.folder.name, "typed.c")
         with open(source, "w", encoding="utf-8") as file:
             file.write("""
 typedef unsigned char u8; typedef unsigned long long u64;
-__attribute__((section("buffer"))) int last(u8 **at) { return at[0] < at[1] ? at[1][-1] : -1; }
+__attribute__((section("buffer"))) int third(u8 **at) { u8 *p = at[0]; return p + 3 > at[1] ? -1 : p[2]; }
 __attribute__((section("probe"))) u64 second(u64 *numbers) { return numbers[1] + numbers[7]; }
 """)
         path = source[:-1] + "o"
         subprocess.run(["clang-19", "-target", "bpf", "-O2", "-g", "-c", source, "-o", path], check=True)
-        for program, data, r0 in (("last", "010203", 3), ("last", "", (1 << 32) - 1), ("second", "00" * 8 + "2a", 42)):
+        for program, data, r0 in (("third", "010203", 3), ("third", "", (1 << 32) - 1), ("second", "00" * 8 + "2a", 42)):
             status, out, err = prog("run", path, "--program", program, "--data", data)
             self.assertEqual((0, ""), (status, err))
             self.assertTrue(out.startswith(f"r0 {r0} "), out)
-        status, out, err = prog("run", path, "--program", "last", "--type", "probe")
-        self.assertTrue(out.startswith("r0 4294967295 "), out + err)
+        status, out, err = prog("run", path, "--program", "second", "--data", "00" * 65)
+        self.assertEqual((2, ""), (status, out))
+        self.assertIn("--data has 65 bytes, and the context of type probe has 64", err)
 
     def test_data_and_objects_come_from_files_and_standard_input(self):
         data = os.path.join(self.folder.name, "data")
         with open(data, "wb") as file:
             file.write(struct.pack("<Q", 10))
         with open(self.objects["counters"], "rb") as file:
-            status, out, err = prog("run", "-", "--program", "sum_near", "--data", data, given=file.read())
+            status, out, err = prog("run", "-", "--program", "sum_near", "--type", "probe", "--data", data, given=file.read())
         self.assertEqual((0, ""), (status, err))
         self.assertTrue(out.startswith("r0 9 "), out)
 
     def test_tail_calls_lead_to_programs_of_the_object(self):
-        status, out, _ = prog("run", self.objects["counters"], "--program", "start")
+        status, out, _ = prog("run", self.objects["counters"], "--program", "start", "--type", "probe")
         self.assertEqual(0, status)
         self.assertTrue(out.startswith(f"r0 {ord('e')} "), out)
 
-    def test_a_run_that_goes_wrong_says_where(self):
-        status, out, err = prog("run", self.objects["counters"], "--program", "sum_near")
+    def test_what_is_not_safe_is_not_run(self):
+        status, out, err = prog("run", self.objects["counters"], "--program", "sum_near", "--type", "buffer")
         self.assertEqual((1, ""), (status, out))
-        self.assertIn("slot 0: loads from address 0x0, which is not its to read", err)
+        self.assertIn("program 'sum_near' is not run: refused (", err)
 
     def test_a_dump_has_maps_source_and_names(self):
         status, out, err = prog("dump", self.objects["counters"])
@@ -159,7 +188,8 @@ __attribute__((section("probe"))) u64 second(u64 *numbers) { return numbers[1] +
 
     def test_types_are_the_hosts_if_it_says_them(self):
         for words, size in (([], 4_032_010), (["--btf", self.objects["host"]], 2_064_010)):
-            status, out, err = prog("run", self.objects["relocated"], "--program", "sizes", *words)
+            status, out, err = prog("run", self.objects["relocated"], "--program", "sizes", "--type", "probe",
+                                    *words)
             self.assertEqual((0, ""), (status, err))
             self.assertTrue(out.startswith(f"r0 {size} "), out)
 
@@ -168,7 +198,9 @@ __attribute__((section("probe"))) u64 second(u64 *numbers) { return numbers[1] +
         for words, status, text in (
                 ((elf,), 2, "several programs: say --program with one of"),
                 ((elf, "--program", "nobody"), 1, "has no program 'nobody'"),
-                ((elf, "--data", "/nonexistent", "--program", "start"), 1, "cannot read '/nonexistent'"),
+                ((elf, "--data", "/nonexistent", "--program", "start", "--type", "probe"), 1, "cannot read '/nonexistent'"),
+                ((elf, "--program", "start"), 1, "its section 'tail' names no program type; say --type"),
+                ((elf, "--program", "start", "--no-verify"), 2, "programs of objects are always verified"),
                 (("/nonexistent",), 1, "cannot read '/nonexistent': No such file"),
                 ((self.objects["host"],), 1, "has no programs"),
                 (("-",), 1, "0 bytes are no header of an ELF file"),
