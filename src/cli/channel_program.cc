@@ -178,8 +178,9 @@ Attempt<> run_program(Session& session, const ProgramOptions& options) {
   TRY(const u64 memory, limit_of(options.memory, "-m"));
   TRY(const std::string source, read_source(options.script));
   TRY(Connection * connection, session.connect());
-  TRY(auto pool, connection->pool(options.pool));
-  auto request = pool.startProgramRequest();
+  // All three questions at once: the way to the daemon takes as long as a small program.
+  auto finding = connection->send_for_pool(options.pool);
+  auto request = finding.getValue().startProgramRequest();
   auto spec = request.initSpec();
   spec.setName(name_of_script(options.script));
   spec.setSource(kj::arrayPtr(reinterpret_cast<const kj::byte*>(source.data()), source.size()));
@@ -191,9 +192,12 @@ Attempt<> run_program(Session& session, const ProgramOptions& options) {
   spec.setTraces(options.trace);
   spec.setDecides(options.explain);
   if (options.trace || options.explain) spec.setObserver(kj::heap<Observer>(options));
-  TRY(auto started, connection->ask(kj::mv(request)));
-  auto program = started.getValue();
-  TRY(const auto ended, connection->ask(program.waitRequest()));
+  auto starting = request.send();
+  auto ending = starting.getValue().waitRequest().send();
+  TRY_VOID(connection->take(kj::mv(finding)));
+  // Kept until the end: a program that nobody holds is ended.
+  TRY(const auto started, connection->take(kj::mv(starting)));
+  TRY(const auto ended, connection->take(kj::mv(ending)));
   const auto result = ended.getValue();
   if (result.getErrno() != 0) return show_failure(result);
   show_value(result.getValue(), options.json);

@@ -126,10 +126,15 @@ Failure Connection::failure_of(const kj::Exception& exception) const {
                  kExitRefused);
 }
 
-Attempt<schema::Pool::Client> Connection::pool(std::string_view name) {
+capnp::RemotePromise<schema::Answer<schema::Pool>> Connection::send_for_pool(
+    std::string_view name) {
   auto request = host_.poolRequest();
   request.setName(std::string(pool_part(name)).c_str());
-  TRY(auto response, ask(kj::mv(request)));
+  return request.send();
+}
+
+Attempt<schema::Pool::Client> Connection::pool(std::string_view name) {
+  TRY(auto response, take(send_for_pool(name)));
   return response.getValue();
 }
 

@@ -37,8 +37,19 @@ class Connection {
 
   // Sends a request and waits. The response holds the value, and stays alive as long as it is kept.
   template <class Parameters, class Results>
-  Attempt<capnp::Response<Results>> ask(capnp::Request<Parameters, Results>&& request);
+  Attempt<capnp::Response<Results>> ask(capnp::Request<Parameters, Results>&& request) {
+    try {
+      return take(request.send());  // To send what is too large throws.
+    } catch (const kj::Exception& exception) {
+      return std::unexpected(failure_of(exception));
+    }
+  }
+  // The same for a request that was sent already: others may have been sent to its result since,
+  // and need not wait for it.
+  template <class Results>
+  Attempt<capnp::Response<Results>> take(capnp::RemotePromise<Results>&& sent);
 
+  capnp::RemotePromise<schema::Answer<schema::Pool>> send_for_pool(std::string_view name);
   Attempt<schema::Pool::Client> pool(std::string_view name);
   // The object behind a full name "tank/v" or "tank/v@s".
   Attempt<schema::Dataset::Client> dataset(const std::string& name);
@@ -74,10 +85,10 @@ std::string_view pool_part(std::string_view name);
 // Its message, and the first of the names that are in the way.
 std::string line_of(schema::Refusal::Reader refusal);
 
-template <class Parameters, class Results>
-Attempt<capnp::Response<Results>> Connection::ask(capnp::Request<Parameters, Results>&& request) {
+template <class Results>
+Attempt<capnp::Response<Results>> Connection::take(capnp::RemotePromise<Results>&& sent) {
   try {
-    capnp::Response<Results> response = request.send().wait(io_.waitScope);
+    capnp::Response<Results> response = sent.wait(io_.waitScope);
     if constexpr (requires { response.hasRefusal(); }) {
       if (response.hasRefusal()) {
         return refuse(line_of(response.getRefusal()), response.getRefusal().getErrno());
