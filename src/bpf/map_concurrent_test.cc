@@ -15,25 +15,13 @@
 #include "base/prng.h"
 #include "bpf/map.h"
 #include "bpf/ring_buffer.h"
+#include "bpf/testing/maps.h"
 
 namespace coppice::bpf {
 namespace {
 
 constexpr u32 kThreads = 4;
 
-std::unique_ptr<Map> make(MapSpec spec) {
-  auto map = make_map(std::move(spec));
-  EXPECT_TRUE(map) << describe(map.error());
-  return *std::move(map);
-}
-template <class T>
-const std::byte* bytes(const T& value) {
-  return reinterpret_cast<const std::byte*>(&value);
-}
-template <class T>
-std::byte* bytes(T& value) {
-  return reinterpret_cast<std::byte*>(&value);
-}
 template <class Work>
 void in_threads(Work work) {
   std::vector<std::thread> threads;

@@ -12,23 +12,11 @@
 
 #include "base/endian.h"
 #include "base/prng.h"
+#include "bpf/testing/maps.h"
 
 namespace coppice::bpf {
 namespace {
 
-std::unique_ptr<Map> make(MapSpec spec) {
-  auto map = make_map(std::move(spec));
-  EXPECT_TRUE(map) << describe(map.error());
-  return *std::move(map);
-}
-template <class T>
-const std::byte* bytes(const T& value) {
-  return reinterpret_cast<const std::byte*>(&value);
-}
-template <class T>
-std::byte* bytes(T& value) {
-  return reinterpret_cast<std::byte*>(&value);
-}
 std::optional<u64> value_at(Map& map, u64 key, u32 slot = 0) {
   const std::byte* found = map.lookup(bytes(key), slot);
   if (found == nullptr) return std::nullopt;
