@@ -249,7 +249,7 @@ std::string measure_compiling(Bed& bed, const std::string& helper) {
   slots.push_back({.opcode = kOpcodeExit});
   double compile_ms = 1e300, hit_us = 1e300;
   Compiler compiler({.helper = helper});
-  for (int i = 0; i < 15; ++i) {
+  for (int i = 0; i < kRounds; ++i) {
     slots[1].imm = i;  // Another program.
     const Program program = need(Program::make(slots));
     const Code code = need(Code::bind(program, {.helpers = bed.helpers}));
