@@ -79,7 +79,7 @@ Walker::Arrival Walker::arrive_again(State& s) {
     const auto [begin, end] = on_path_.equal_range(key_on_path(s));
     for (auto at = begin; at != end; ++at) {
       const Checkpoint& before = checkpoints_[at->second];
-      if (before.state.frames.size() != s.frames.size()) continue;
+      if (!in_activation_of(before.state, s)) continue;
       if (latest == kNoCheckpoint || at->second > latest) latest = at->second;
     }
     if (latest != kNoCheckpoint) widen(checkpoints_[latest].state, s);
@@ -88,9 +88,10 @@ Walker::Arrival Walker::arrive_again(State& s) {
   for (auto at = begin; at != end; ++at) {
     const State& before = checkpoints_[at->second].state;
     if (before.slot != s.slot || !covers(before, s, true)) continue;
-    if (calls_back) {
+    if (calls_back && in_activation_of(before, s)) {
       mark_everything(s);
       mark_everything(before);
+      rest(s.checkpoint, at->second);
       return Arrival::cut;
     }
     if (!covers(s, before, true)) continue;
@@ -103,13 +104,34 @@ Walker::Arrival Walker::arrive_again(State& s) {
   return Arrival::go_on;
 }
 
+// Whether `s` came from where `kept` is by rounds of one call of a helper alone.
+bool Walker::in_activation_of(const State& kept, const State& s) {
+  const size_t depth = kept.frames.size();
+  if (s.frames.size() < depth) return false;
+  const StackFrame& frame = s.frames[depth - 1];
+  return frame.rounds > 0 && frame.activation == kept.frame().activation;
+}
+
+// All that lies between the checkpoint `on` and `from` is judged by what becomes of `on`.
+void Walker::rest(u32 from, u32 on) {
+  for (u32 at = from; at != on && at != kNoCheckpoint; at = checkpoints_[at].parent) {
+    if (checkpoints_[at].rests_on <= on) return;  // And so does what lies above.
+    checkpoints_[at].rests_on = on;
+  }
+}
+
 Walker::Arrival Walker::arrive(State& s) {
+  if (callback_calls_[s.slot] && s.frame().rounds == 0) s.frame().activation = next_id_++;
   if (const Arrival arrival = arrive_again(s); arrival != Arrival::go_on) return arrival;
   auto& kept = kept_[s.slot];
   for (size_t i = kept.size(); i-- > 0;) {  // The latest is the likeliest.
     Checkpoint& checkpoint = checkpoints_[kept[i]];
+    const u32 on = checkpoint.rests_on;
+    const bool rests = on != kNoCheckpoint && checkpoints_[on].paths > 0;
+    if (rests && !in_activation_of(checkpoints_[on].state, s)) continue;
     if (covers(checkpoint.state, s, false)) {
       ++checkpoint.hits;
+      if (rests) rest(s.checkpoint, on);
       hand_on_marks(checkpoint.state, s);
       return Arrival::cut;
     }

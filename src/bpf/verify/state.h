@@ -34,7 +34,8 @@ struct StackFrame {
   std::vector<StackSlot> slots;  // The first is that below the frame pointer; as many as needed.
   u32 subprogram = 0;            // Its first slot.
   u32 call_slot = 0;             // Of the call that made it.
-  u32 rounds = 0;                // Of a callback: how often it was entered on this path.
+  u32 rounds = 0;                // Of a callback: how often it was entered on this path...
+  u32 activation = 0;            // ... by this call of its helper, and no other.
   bool is_callback = false;
 };
 

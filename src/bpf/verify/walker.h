@@ -19,6 +19,9 @@
 // is bounded by the helper, and a state covered in everything, marked or not, ends its path. To
 // get there, numbers that differ from round to round and decided nothing are forgotten. Everything
 // of a state that is cut so is marked, so checkpoints between the two see marks that are complete.
+// It holds for rounds of the same call of the helper only, its *activation*: a loop around the call
+// comes back with another, and nobody bounds that. So what lies between the two, and rests on the
+// older one until that is complete, stands for states of the same activation only.
 #pragma once
 
 #include <deque>
@@ -41,8 +44,9 @@ class Walker {
   struct Checkpoint {
     State state;
     u32 parent = kNoCheckpoint;
-    u32 paths = 1;  // Not yet walked to their end.
-    u64 key = 0;    // In on_path_, as long as paths are left.
+    u32 paths = 1;                 // Not yet walked to their end.
+    u32 rests_on = kNoCheckpoint;  // The first on the path that a path from here was cut at.
+    u64 key = 0;                   // In on_path_, as long as paths are left.
     u32 hits = 0, misses = 0;
   };
   // What was said of a call's earlier arguments.
@@ -88,6 +92,8 @@ class Walker {
   void find_prune_points();
   enum class Arrival : u8 { go_on, cut, refused };
   Arrival arrive(State& s);
+  static bool in_activation_of(const State& kept, const State& s);
+  void rest(u32 from, u32 on);
   Arrival arrive_again(State& s);
   void complete(u32 checkpoint);
   u64 key_on_path(const State& s) const;
