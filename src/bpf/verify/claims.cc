@@ -87,7 +87,8 @@ namespace {
 // did not matter at a checkpoint.
 class Ground {
  public:
-  explicit Ground(const Origins& origins) : origins_(origins), known_(origins.size(), 0) {}
+  explicit Ground(const Origins& origins)
+      : origins_(origins), known_(origins.size(), 0), bytes_known_(origins.size(), 0) {}
 
   bool holds(Origin origin) {
     std::vector<Origin> path{origin};
@@ -108,18 +109,25 @@ class Ground {
     }
     return known(origin) == kHolds;
   }
-  bool bytes_hold(Origin origin) const {
-    for (; origin != 0; origin = origins_.node(origin).from) {
-      if (origins_.node(origin).kind == OriginKind::kept && !origins_.is_used(origin)) return false;
+  bool bytes_hold(Origin origin) {
+    Origin at = origin;
+    u8 found = kHolds;
+    for (; at != 0; at = origins_.node(at).from) {
+      if (bytes_known_[at] != 0) found = bytes_known_[at];
+      if (origins_.node(at).kind == OriginKind::kept && !origins_.is_used(at)) found = kFalls;
+      if (bytes_known_[at] != 0 || found == kFalls) break;
     }
-    return true;
+    // What lies above on the way there is the same.
+    for (; origin != at; origin = origins_.node(origin).from) bytes_known_[origin] = found;
+    if (at != 0) bytes_known_[at] = found;
+    return found == kHolds;
   }
 
  private:
   static constexpr u8 kHolds = 1, kFalls = 2;
   u8 known(Origin origin) const { return origin == 0 ? kHolds : known_[origin]; }
   const Origins& origins_;
-  std::vector<u8> known_;
+  std::vector<u8> known_, bytes_known_;
 };
 
 void settle(Claimed& claimed, Ground& ground) {
