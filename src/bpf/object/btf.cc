@@ -10,7 +10,7 @@
 namespace coppice::bpf {
 namespace {
 
-constexpr u32 kSpellingMax = 16;  // Pointers, arrays and prototypes in one another that are spelt.
+constexpr u32 kPartsMax = 64;  // Of a type that are spelt out: types may go round.
 
 std::string named(const char* keyword, std::string_view name) {
   return fmt::format("{}{}", keyword, name.empty() ? "(anonymous)" : name);
@@ -27,11 +27,12 @@ std::string joined(const std::string& left, const std::string& right) {
 }
 
 // The type with `inner` where C has the declared name: "int" around "(*)[4]", ...
-std::string spell(const Btf& btf, u32 id, const std::string& inner, u32 depth) {
-  if (depth > kSpellingMax) return joined("...", inner);
+std::string spell(const Btf& btf, u32 id, const std::string& inner, u32& parts_left) {
+  if (parts_left == 0) return joined("...", inner);
+  --parts_left;
   const Btf::Type& type = btf.type(id);
   const auto around = [&](u32 next, const std::string& more) {
-    return spell(btf, next, more, depth + 1);
+    return spell(btf, next, more, parts_left);
   };
   switch (type.kind) {
     case Btf::Kind::none: return joined("void", inner);
@@ -60,7 +61,7 @@ std::string spell(const Btf& btf, u32 id, const std::string& inner, u32 depth) {
       for (const Btf::Parameter& each : type.parameters) {
         if (!list.empty()) list += ", ";
         list += each.type == 0 ? "..." : around(each.type, "");
-        if (list.size() > kSpellingMax * 32) return joined("...", inner);
+        if (parts_left == 0) break;
       }
       return around(type.type, bracketed(inner) + "(" + (list.empty() ? "void" : list) + ")");
     }
@@ -122,6 +123,9 @@ std::optional<std::string_view> Btf::string_at(u32 offset) const {
   return std::string_view(text, ::strnlen(text, kNameMax));
 }
 
-std::string Btf::describe(u32 id) const { return spell(*this, id, "", 0); }
+std::string Btf::describe(u32 id) const {
+  u32 parts_left = kPartsMax;
+  return spell(*this, id, "", parts_left);
+}
 
 }  // namespace coppice::bpf
