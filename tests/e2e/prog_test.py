@@ -112,6 +112,20 @@ class Objects(unittest.TestCase):
         for name in ("verify_ms", "compile_ms", "compile_cached_us", "interpreter_ns", "machine_code_ns"):
             self.assertGreater(figures[name], 0, name)
 
+    def test_the_readmes_commands_run_as_printed(self):
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+        with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+            (block,) = (each for each in file.read().split("```") if "first_bytes.o" in each)
+        place = os.path.join(self.folder.name, "readme")
+        os.makedirs(place)
+        os.symlink(os.path.join(root, "tests"), os.path.join(place, "tests"))
+        done = subprocess.run(["sh", "-e"], input=block, cwd=place, capture_output=True, text=True, check=False,
+                              env={**os.environ, "PATH": os.path.abspath(BIN) + ":" + os.environ["PATH"]})
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        self.assertIn("first_bytes (section buffer, type buffer): safe: ", done.stdout)
+        self.assertIn("r0 1000000 ", done.stdout)
+        self.assertRegex(done.stdout, r"machine code +[0-9.]+ ns a run")
+
     def test_machine_code_can_be_looked_at(self):
         status, out, err = prog("dump", self.objects["counters"], "--program", "sum_by_loop", "--type", "probe", "--jit")
         self.assertEqual((0, ""), (status, err))
