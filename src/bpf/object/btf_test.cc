@@ -8,7 +8,7 @@
 #include <cstring>
 #include <functional>
 
-#include "base/check.h"
+#include "bpf/testing/btf_section.h"
 
 namespace coppice::bpf {
 namespace {
@@ -16,54 +16,8 @@ namespace {
 using Kind = Btf::Kind;
 using testing::HasSubstr;
 
-class Section {
- public:
-  // The id of the type; what follows the three words of every type is `words`.
-  u32 add(Kind kind, const std::string& name, u32 vlen, u32 size_or_type,
-          const std::vector<u32>& words = {}, bool flag = false) {
-    const u32 info = vlen | static_cast<u32>(kind) << 24 | (flag ? u32{1} << 31 : 0);
-    for (const u32 word : {text(name), info, size_or_type}) types_.push_back(word);
-    types_.insert(types_.end(), words.begin(), words.end());
-    return ++count_;
-  }
-  u32 integer(const std::string& name = "int", u32 bytes = 4, u32 encoding = 1) {
-    return add(Kind::integer, name, 0, bytes, {encoding << 24 | bytes * 8});
-  }
-  u32 text(const std::string& text) {
-    if (text.empty()) return 0;
-    const u32 at = static_cast<u32>(strings_.size());
-    strings_ += text + '\0';
-    return at;
-  }
-  void word(u32 word) { types_.push_back(word); }
-
-  std::vector<std::byte> bytes() const {
-    const u32 types = static_cast<u32>(types_.size() * 4);
-    std::vector<u32> words = {0x0001eb9f, 24, 0, types, types, static_cast<u32>(strings_.size())};
-    words.insert(words.end(), types_.begin(), types_.end());
-    const auto raw = std::as_bytes(std::span(words));
-    std::vector<std::byte> bytes(raw.begin(), raw.end());
-    const auto tail = std::as_bytes(std::span(strings_));
-    bytes.insert(bytes.end(), tail.begin(), tail.end());
-    return bytes;
-  }
-  Result<Btf> read() const { return Btf::read(bytes()); }
-
- private:
-  std::vector<u32> types_;
-  std::string strings_ = std::string(1, '\0');
-  u32 count_ = 0;
-};
-
-Btf good(const Section& section) {
-  auto btf = section.read();
-  if (!btf) ADD_FAILURE() << describe(btf.error());
-  CHECK(btf.has_value());
-  return *std::move(btf);
-}
-
 TEST(Btf, ReadsAsItWasWritten) {
-  Section s;
+  BtfSection s;
   const u32 integer = s.integer();
   const u32 byte = s.integer("char", 1);
   const u32 array = s.add(Kind::array, "", 0, 0, {byte, integer, 16});
@@ -87,7 +41,7 @@ TEST(Btf, ReadsAsItWasWritten) {
   s.add(Kind::forward, "elsewhere", 0, 0, {}, true);
   const u32 loop = s.add(Kind::structure, "loop", 1, 8, {s.text("next"), 18, 0});
   s.add(Kind::pointer, "", 0, loop);
-  const Btf btf = good(s);
+  const Btf btf = s.read_good();
 
   EXPECT_EQ(btf.count(), 19u);
   const auto members = btf.type(outer).members;
@@ -118,163 +72,163 @@ TEST(Btf, ReadsAsItWasWritten) {
 }
 
 TEST(Btf, FindsFlavours) {
-  Section s;
+  BtfSection s;
   const u32 plain = s.add(Kind::structure, "a", 0, 0);
   const u32 flavour = s.add(Kind::structure, "a___new", 0, 0);
   s.add(Kind::structure, "a__other", 0, 0);
   s.add(Kind::structure, "ab", 0, 0);
   const u32 renamed = s.add(Kind::typedef_, "a", 0, plain);
-  EXPECT_THAT(good(s).find_flavours("a"), testing::ElementsAre(plain, flavour, renamed));
+  EXPECT_THAT(s.read_good().find_flavours("a"), testing::ElementsAre(plain, flavour, renamed));
 }
 
 TEST(Btf, SpellsOutTypesThatGoRoundInBoundedWords) {
-  Section s;  // typedef of a function that takes pointers to itself.
+  BtfSection s;  // typedef of a function that takes pointers to itself.
   s.add(Kind::pointer, "", 0, 2);
   std::vector<u32> parameters(400, 1);
   for (size_t i = 0; i < parameters.size(); i += 2) parameters[i] = 0;
   s.add(Kind::prototype, "", 200, 1, parameters);
-  EXPECT_LT(good(s).describe(2).size(), 10'000u);
+  EXPECT_LT(s.read_good().describe(2).size(), 10'000u);
 }
 
 struct Wrong {
   const char* words;
-  std::function<void(Section&)> write;
+  std::function<void(BtfSection&)> write;
 };
 
 TEST(Btf, SaysWhichTypeIsWrongAndHow) {
   const Wrong cases[] = {
-      {"there is no kind 0", [](Section& s) { s.add(Kind::none, "", 0, 0); }},
-      {"there is no kind 20", [](Section& s) { s.add(static_cast<Kind>(20), "", 0, 0); }},
+      {"there is no kind 0", [](BtfSection& s) { s.add(Kind::none, "", 0, 0); }},
+      {"there is no kind 20", [](BtfSection& s) { s.add(static_cast<Kind>(20), "", 0, 0); }},
       {"reserved bits are set",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.word(0);
          s.word(0x01ff0000);
          s.word(4);
        }},
-      {"fewer than the 12 bytes of a type", [](Section& s) { s.word(0); }},
-      {"the types end within this integer", [](Section& s) { s.add(Kind::integer, "i", 0, 4); }},
+      {"fewer than the 12 bytes of a type", [](BtfSection& s) { s.word(0); }},
+      {"the types end within this integer", [](BtfSection& s) { s.add(Kind::integer, "i", 0, 4); }},
       {"the types end within this struct",
-       [](Section& s) { s.add(Kind::structure, "s", 2, 4, {0, 0, 0}); }},
+       [](BtfSection& s) { s.add(Kind::structure, "s", 2, 4, {0, 0, 0}); }},
       {"the types end within this enum",
-       [](Section& s) { s.add(Kind::enumeration64, "e", 60000, 8, {0, 0, 0}); }},
+       [](BtfSection& s) { s.add(Kind::enumeration64, "e", 60000, 8, {0, 0, 0}); }},
       {"its name at 0xffffff lies behind the strings",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.word(0xffffff);
          s.word(2u << 24);
          s.word(0);
        }},
       {"a name of more than 4095 bytes",
-       [](Section& s) { s.add(Kind::forward, std::string(4096, 'n'), 0, 0); }},
-      {"an integer of 0 bytes", [](Section& s) { s.add(Kind::integer, "i", 0, 0, {8}); }},
+       [](BtfSection& s) { s.add(Kind::forward, std::string(4096, 'n'), 0, 0); }},
+      {"an integer of 0 bytes", [](BtfSection& s) { s.add(Kind::integer, "i", 0, 0, {8}); }},
       {"an integer of 64 bits in 4 bytes",
-       [](Section& s) { s.add(Kind::integer, "i", 0, 4, {64}); }},
+       [](BtfSection& s) { s.add(Kind::integer, "i", 0, 4, {64}); }},
       {"an integer that begins at bit 3",
-       [](Section& s) { s.add(Kind::integer, "i", 0, 4, {3 << 16 | 8}); }},
-      {"a float of 17 bytes", [](Section& s) { s.add(Kind::floating, "f", 0, 17); }},
-      {"an enumeration of 3 bytes", [](Section& s) { s.add(Kind::enumeration, "e", 0, 3); }},
-      {"a size of 536870912 bytes", [](Section& s) { s.add(Kind::structure, "s", 0, 1 << 29); }},
+       [](BtfSection& s) { s.add(Kind::integer, "i", 0, 4, {3 << 16 | 8}); }},
+      {"a float of 17 bytes", [](BtfSection& s) { s.add(Kind::floating, "f", 0, 17); }},
+      {"an enumeration of 3 bytes", [](BtfSection& s) { s.add(Kind::enumeration, "e", 0, 3); }},
+      {"a size of 536870912 bytes", [](BtfSection& s) { s.add(Kind::structure, "s", 0, 1 << 29); }},
       {"what it points to is type 9, and 1 is the last",
-       [](Section& s) { s.add(Kind::pointer, "", 0, 9); }},
+       [](BtfSection& s) { s.add(Kind::pointer, "", 0, 9); }},
       {"what it points to is type 2, which is a variable",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.add(Kind::pointer, "", 0, 2);
          s.add(Kind::variable, "v", 0, 0, {1});
        }},
-      {"it contains itself", [](Section& s) { s.add(Kind::const_, "", 0, 1); }},
+      {"it contains itself", [](BtfSection& s) { s.add(Kind::const_, "", 0, 1); }},
       {"it contains itself",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.add(Kind::typedef_, "a", 0, 2);
          s.add(Kind::volatile_, "", 0, 1);
        }},
       {"it contains itself",
-       [](Section& s) { s.add(Kind::structure, "s", 1, 8, {s.text("s"), 1, 0}); }},
+       [](BtfSection& s) { s.add(Kind::structure, "s", 1, 8, {s.text("s"), 1, 0}); }},
       {"types nest deeper than 64",
-       [](Section& s) {
+       [](BtfSection& s) {
          for (u32 i = 0; i < 70; ++i) s.add(Kind::const_, "", 0, i + 2);
          s.integer();
        }},
       {"types nest deeper than 64",  // From the inside outwards, too.
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          for (u32 i = 0; i < 70; ++i) s.add(Kind::const_, "", 0, i + 1);
        }},
       {"its index is type 2, which is no integer",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::pointer, "", 0, 1);
          s.add(Kind::array, "", 0, 0, {1, 2, 4});
        }},
       {"its element is type 0, which has no size",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::array, "", 0, 0, {0, 1, 4});
        }},
       {"4294967295 elements of 4 bytes",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::array, "", 0, 0, {1, 1, 0xffffffff});
        }},
       {"member 'm' is type 2, which has no size",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.add(Kind::structure, "s", 1, 8, {s.text("m"), 2, 0});
          s.add(Kind::forward, "f", 0, 0);
        }},
       {"member 'm' reaches behind the 4 bytes of 's'",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::structure, "s", 1, 4, {s.text("m"), 1, 8});
        }},
       {"member 'm' begins at bit 3",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::structure, "s", 1, 8, {s.text("m"), 1, 3});
        }},
       {"member 'm' has 33 bits of 32",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::structure, "s", 1, 8, {s.text("m"), 1, 33u << 24}, true);
        }},
       {"member 'm' is a bit field of a pointer",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.add(Kind::pointer, "", 0, 0);
          s.add(Kind::structure, "s", 1, 8, {s.text("m"), 1, 3u << 24}, true);
        }},
       {"type 1 is no prototype",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::function, "f", 0, 1);
        }},
-      {"there is no linkage 3", [](Section& s) { s.add(Kind::function, "f", 3, 1); }},
-      {"there is no linkage 9", [](Section& s) { s.add(Kind::variable, "v", 0, 0, {9}); }},
+      {"there is no linkage 3", [](BtfSection& s) { s.add(Kind::function, "f", 3, 1); }},
+      {"there is no linkage 9", [](BtfSection& s) { s.add(Kind::variable, "v", 0, 0, {9}); }},
       {"a parameter is void, and it is not the last",
-       [](Section& s) { s.add(Kind::prototype, "", 2, 0, {0, 0, 0, 0}); }},
-      {"what it returns is type 5", [](Section& s) { s.add(Kind::prototype, "", 0, 5); }},
+       [](BtfSection& s) { s.add(Kind::prototype, "", 2, 0, {0, 0, 0, 0}); }},
+      {"what it returns is type 5", [](BtfSection& s) { s.add(Kind::prototype, "", 0, 5); }},
       {"type 1 is nothing that lies in a section",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::section, ".data", 1, 4, {1, 0, 4});
        }},
       {"are too far",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::variable, "v", 0, 1, {0});
          s.add(Kind::section, ".data", 1, 4, {2, 0xfffffff0, 4});
        }},
       {"its component is 1, of 1",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::structure, "s", 1, 4, {s.text("m"), 1, 0});
          s.add(Kind::declaration_tag, "t", 0, 2, {1});
        }},
       {"a integer takes no tag",
-       [](Section& s) {
+       [](BtfSection& s) {
          s.integer();
          s.add(Kind::declaration_tag, "t", 0, 1, {0xffffffff});
        }},
   };
   for (const Wrong& each : cases) {
     SCOPED_TRACE(each.words);
-    Section section;
+    BtfSection section;
     each.write(section);
     const auto btf = section.read();
     ASSERT_FALSE(btf.has_value());
@@ -301,7 +255,7 @@ TEST(Btf, SaysWhatIsWrongWithTheHeader) {
       {20, 0, "offset 16: the table of strings must begin and end with a zero"},
       {20, 3, "offset 16: the table of strings must begin and end with a zero"},
   };
-  Section section;
+  BtfSection section;
   section.integer();
   for (const auto& each : cases) {
     SCOPED_TRACE(each.words);

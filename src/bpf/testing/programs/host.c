@@ -52,7 +52,18 @@ typedef struct {
   u32 inner;
 } anonymous_t;
 
+struct twins___one {
+  u32 first;
+  u32 second;
+};
+struct twins___two {
+  u64 first;
+  u32 second;
+};
+
 struct everything {
+  struct twins___one one;
+  struct twins___two two;
   struct volume volume;
   struct pair pair;
   enum state state;

@@ -111,3 +111,13 @@ SEC("odd") long use_large(u64 *context) { return large[context[0] & 0xffff]++; }
 
 u64 other_place SEC(".strange") = 1;
 SEC("odd") long use_strange(void *context) { return (long)other_place++; }
+
+// The host has two of that name, and they disagree about the second.
+struct twins {
+  u32 first;
+  u32 second;
+} __attribute__((preserve_access_index));
+SEC("odd") long use_twins(struct twins *twins) { return twins->second; }
+SEC("odd") long twins_exist(struct twins *twins) {
+  return __builtin_preserve_field_info(twins->second, 2);
+}
