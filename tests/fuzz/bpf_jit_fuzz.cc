@@ -3,10 +3,12 @@
 //
 // Whatever the bytes are, both leave the same in r0 and in memory. The first byte chooses: the same
 // bytes are also read as a request, which must be refused or be one.
+#include <algorithm>
 #include <array>
 #include <memory>
 
 #include "base/check.h"
+#include "base/prng.h"
 #include "bpf/core_helpers.h"
 #include "bpf/interpreter.h"
 #include "helper/jit/order.h"
@@ -23,6 +25,16 @@ void read_request(std::span<const u8> bytes) {
   if (!request) return;
   const auto order = jit::Order::check(*std::move(request));
   if (!order) CHECK(!order.error().detail.empty());
+}
+
+// The bytes, and more that the first eight choose: so that short inputs make long programs too.
+std::vector<u8> lengthened(std::span<const u8> bytes) {
+  u64 seed = 0;
+  for (const u8 each : bytes.first(std::min<size_t>(bytes.size(), 8))) seed = seed << 8 | each;
+  Prng prng(seed);
+  std::vector<u8> all(bytes.begin(), bytes.end());
+  for (u64 more = prng.below(1000); more > 0; --more) all.push_back(static_cast<u8>(prng.next()));
+  return all;
 }
 
 using Arena = std::array<u64, jit::kArenaBytes / 8>;
@@ -47,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
     add_core_helpers(helpers);
     return helpers;
   }();
-  const auto program = Program::make(jit::random_program(bytes));
+  const auto program = Program::make(jit::random_program(lengthened(bytes)));
   CHECK(program.has_value());
   const auto code = Code::bind(*program, {.helpers = kHelpers});
   CHECK(code.has_value());

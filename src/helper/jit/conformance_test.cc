@@ -35,6 +35,7 @@ class JitConformance : public ::testing::Test {
       ASSERT_TRUE(native) << describe(native.error());
       natives_.push_back(*std::move(native));
     }
+    EXPECT_TRUE(compile_here(*program, *code_, {}, Target::aarch64));  // It has code for all.
   }
   // With all that this processor can do, and with what each can.
   void run(std::vector<u64>& words) {

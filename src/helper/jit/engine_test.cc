@@ -8,6 +8,7 @@
 #include "base/endian.h"
 #include "bpf/core_helpers.h"
 #include "bpf/interpreter.h"
+#include "helper/jit/compile.h"
 #include "helper/jit/testing/in_process.h"
 
 namespace coppice::jit {
@@ -230,6 +231,44 @@ TEST_F(Engine, ConstantsAreFoldedAndWhatIsNeverReachedTraps) {
   EXPECT_EQ(machine_->run(*trapping.native, address()), 1u);
   memory_[0] = 2;
   EXPECT_DEATH(machine_->run(*trapping.native, address()), "");
+}
+
+// Constants and jump tables are reached wherever the code lies, on either processor.
+TEST_F(Engine, TablesAreReachedByDistance) {
+  constexpr i32 kCases = 24;
+  Slots values{load(1, 1, 0), mov(0, -1)}, actions{copy(6, 1), load(1, 1, 0), mov(0, -1)};
+  for (i32 i = 0; i < kCases; ++i) {
+    // if r1 == i: r0 = a number of its own; end.
+    values.push_back({.opcode = 0x55, .dst = 1, .offset = 2, .imm = i});
+    values.push_back(mov(0, i * i * 7919 + 3));
+    values.push_back(kExit);
+    // if r1 == i: word 1 of memory changes in a way of its own; end.
+    actions.push_back({.opcode = 0x55, .dst = 1, .offset = 4, .imm = i});
+    actions.push_back(load(0, 6, 8));
+    actions.push_back(
+        {.opcode = static_cast<u8>(i % 2 == 0 ? 0x27 : 0xa7), .dst = 0, .imm = 3 + i});
+    actions.push_back(store(6, 8, 0));
+    actions.push_back(kExit);
+  }
+  for (Slots* slots : {&values, &actions}) {
+    slots->push_back(kExit);
+    const auto program = Program::make(*slots);
+    ASSERT_TRUE(program);
+    const auto code = Code::bind(*program, {.helpers = helpers_});
+    ASSERT_TRUE(code);
+    EXPECT_TRUE(compile_here(*program, *code, {}, Target::aarch64));
+    const auto native = compile_here(*program, *code);
+    ASSERT_TRUE(native);
+    const auto order = Order::check(request_of(*program, *code, {}));
+    ASSERT_TRUE(order);
+    EXPECT_THAT(*list(*order), ::testing::HasSubstr(".rodata"));  // There is a table.
+    for (u64 number = 0; number <= kCases; ++number) {
+      memory_ = {number, 1000};
+      const u64 wanted = machine_->run(*code, address()).r0;
+      memory_ = {number, 1000};
+      EXPECT_EQ(machine_->run(*native, address()), wanted) << number;
+    }
+  }
 }
 
 TEST_F(Engine, FramesHoldNoMoreThanWasProved) {

@@ -30,8 +30,8 @@ class Bed {
     natives_.reserve(count);
     for (const ObjectProgram& each : object.programs()) add(each, type, native);
     for (size_t i = 0; i < maps_.size(); ++i) {
-      auto* array = static_cast<ProgramArray*>(maps_[i]);
       for (const auto& entry : object.maps()[i].entries) {
+        auto* array = static_cast<ProgramArray*>(maps_[i]);
         if (native) {
           array->set(entry.index, &natives_[entry.program]);
         } else {

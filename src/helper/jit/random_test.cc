@@ -33,6 +33,9 @@ TEST(RandomPrograms, RunAlikeAsMachineCode) {
     ASSERT_TRUE(code);
     const auto native = compile_here(*program, *code);
     ASSERT_TRUE(native) << describe(native.error());
+    if (seed % 8 == 0) {
+      EXPECT_TRUE(compile_here(*program, *code, {}, Target::aarch64));
+    }
     for (int run = 0; run < 5; ++run) {
       alignas(8) std::array<u64, kArenaBytes / 8> first{}, second{};
       for (u64& word : first) word = prng.next() >> prng.below(64);
