@@ -20,8 +20,8 @@ namespace {
 
 constexpr u32 kAsksPerTurn = 64;  // Then others of the lane have their turn,
 constexpr u64 kTurnNs = 100'000;  // or when it took so long.
-constexpr size_t kTracebackMax = 256 * 1024;
-constexpr size_t kMessageMax = 16 * 1024;
+constexpr size_t kTracebackMax = 256_KiB;
+constexpr size_t kMessageMax = 16_KiB;
 
 // One line.
 std::string line_of(std::string text) {

@@ -7,8 +7,8 @@
 namespace coppice::channel {
 namespace {
 
-constexpr size_t kCommandBytesMax = 16 * 1024;  // Of a record: arguments beyond it are not shown.
-constexpr size_t kArgumentsShownMax = 64 * 1024;
+constexpr size_t kCommandBytesMax = 16_KiB;  // Of a record: arguments beyond it are not shown.
+constexpr size_t kArgumentsShownMax = 64_KiB;
 
 std::string result_text(const Outcome& outcome) {
   if (outcome.error == 0) return "ok";

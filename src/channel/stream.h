@@ -25,7 +25,7 @@ class FrameStream {
   Task<> send(std::vector<std::byte> frame);
 
  private:
-  static constexpr size_t kBufferBytes = 16 * 1024;
+  static constexpr size_t kBufferBytes = 16_KiB;
   Task<> receive_more(size_t wanted);
 
   io::Socket& socket_;

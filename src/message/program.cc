@@ -32,7 +32,7 @@ List get_list(Decoder& from, bool& good) {
 }
 
 template <class Message>
-std::optional<Message> checked(const Decoder& from, bool good, Message&& message) {
+std::optional<Message> checked(const Decoder& from, bool good, Message& message) {
   if (!good || !from.done()) return std::nullopt;
   return std::move(message);
 }
@@ -90,7 +90,7 @@ std::optional<Nursery> decode(std::span<const std::byte> bytes) {
     verb.name = from.get_text();
     verb.usage = from.get_text();
   }
-  return checked(from, mine, std::move(message));
+  return checked(from, mine, message);
 }
 
 std::vector<std::byte> encode(const Spawn& message) {
@@ -110,7 +110,7 @@ std::optional<Spawn> decode(std::span<const std::byte> bytes) {
   message.id = from.get<u64>();
   message.cpu_ns_max = from.get<u64>();
   message.memory_bytes_max = from.get<u64>();
-  return checked(from, mine, std::move(message));
+  return checked(from, mine, message);
 }
 
 std::vector<std::byte> encode(const Started& message) {
@@ -130,7 +130,7 @@ std::optional<Started> decode(std::span<const std::byte> bytes) {
   message.id = from.get<u64>();
   message.pid = from.get<u32>();
   message.error = from.get<i32>();
-  return checked(from, mine, std::move(message));
+  return checked(from, mine, message);
 }
 
 std::vector<std::byte> encode(const Ended& message) {
@@ -150,7 +150,7 @@ std::optional<Ended> decode(std::span<const std::byte> bytes) {
   message.id = from.get<u64>();
   message.signal = from.get<i32>();
   message.status = from.get<i32>();
-  return checked(from, mine, std::move(message));
+  return checked(from, mine, message);
 }
 
 // ------------------------------------------------------------------ the program's stream
@@ -178,7 +178,7 @@ std::optional<Begin> decode(std::span<const std::byte> bytes) {
   message.name = from.get_text();
   message.source = from.get_text();
   message.argument = from.get_value();
-  return checked(from, true, std::move(message));
+  return checked(from, true, message);
 }
 
 std::vector<std::byte> encode(const Ask& message) {
@@ -204,7 +204,7 @@ std::optional<Ask> decode(std::span<const std::byte> bytes) {
   message.verb = from.get<u16>();
   message.positional = get_list(from, good);
   message.named = get_record(from, good);
-  return checked(from, good, std::move(message));
+  return checked(from, good, message);
 }
 
 std::vector<std::byte> encode(const Answer& message) {
@@ -224,7 +224,7 @@ std::optional<Answer> decode(std::span<const std::byte> bytes) {
   message.fatal = from.get_bool();
   message.value = from.get_value();
   message.message = from.get_text();
-  return checked(from, true, std::move(message));
+  return checked(from, true, message);
 }
 
 std::vector<std::byte> encode(const End& message) {
@@ -251,7 +251,7 @@ std::optional<End> decode(std::span<const std::byte> bytes) {
   message.traceback = from.get_text();
   message.instructions = from.get<u64>();
   message.memory_peak_bytes = from.get<u64>();
-  return checked(from, good, std::move(message));
+  return checked(from, good, message);
 }
 
 }  // namespace coppice::message

@@ -19,12 +19,12 @@
 
 namespace coppice::message {
 
-inline constexpr u32 kProtocolVersion = 1;  // In Nursery: helper and daemon are of one build.
-inline constexpr size_t kFrameBytesMax = 16 * 1024 * 1024;  // Of Begin and End.
-inline constexpr size_t kAskBytesMax = 1024 * 1024;         // Of Ask and Answer.
-inline constexpr size_t kSourceBytesMax = 1024 * 1024;      // Of a program.
-inline constexpr size_t kPageRowsMax = 4096;                // Of a list.
-inline constexpr size_t kPageBytesMax = 256 * 1024;
+inline constexpr u32 kProtocolVersion = 1;        // In Nursery: helper and daemon are of one build.
+inline constexpr size_t kFrameBytesMax = 16_MiB;  // Of Begin and End.
+inline constexpr size_t kAskBytesMax = 1_MiB;     // Of Ask and Answer.
+inline constexpr size_t kSourceBytesMax = 1_MiB;  // Of a program.
+inline constexpr size_t kPageRowsMax = 4096;      // Of a list.
+inline constexpr size_t kPageBytesMax = 256_KiB;
 
 // --- The nursery
 struct VerbName {

@@ -33,11 +33,13 @@ constexpr auto kClassOfUnits = [] {
 size_t bin_of(size_t pages) { return static_cast<size_t>(std::bit_width(pages)) - 1; }
 
 void* map(std::uintptr_t address, size_t bytes, int protection) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): it is a place that we choose.
+  auto* const wanted = reinterpret_cast<void*>(address);
   const int fixed = address != 0 ? MAP_FIXED_NOREPLACE : 0;
-  void* at = mmap(reinterpret_cast<void*>(address), bytes, protection,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
+  void* at =
+      mmap(wanted, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
   CHECK(at != MAP_FAILED);
-  CHECK(address == 0 || at == reinterpret_cast<void*>(address));
+  CHECK(wanted == nullptr || at == wanted);
   return at;
 }
 

@@ -368,7 +368,7 @@ void push_value(lua_State* state, const message::Value& value) {
     lua_createtable(state, static_cast<int>(list->size()), 0);
     for (size_t i = 0; i < list->size(); ++i) {
       push_value(state, (*list)[i]);
-      lua_rawseti(state, -2, static_cast<lua_Integer>(i + 1));
+      lua_rawseti(state, -2, static_cast<lua_Integer>(i) + 1);
     }
   } else if (const message::Record* record = std::get_if<message::Record>(&value.data)) {
     lua_createtable(state, 0, static_cast<int>(record->size()));
