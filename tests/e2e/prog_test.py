@@ -207,6 +207,12 @@ __attribute__((section("probe"))) u64 second(u64 *numbers) { return numbers[1] +
             self.assertEqual((0, ""), (status, err))
             self.assertTrue(out.startswith(f"r0 {size} "), out)
 
+    def test_a_program_that_asks_first_is_machine_code_though_the_host_lacks_a_field(self):
+        status, out, err = prog("run", self.objects["relocated"], "--program", "either", "--type", "probe", "--jit",
+                                "--btf", self.objects["host"], "--data", "00" * 8 + "2a" + "00" * 55)
+        self.assertEqual((0, ""), (status, err))
+        self.assertTrue(out.startswith("r0 42 "), out)
+
     def test_what_is_refused_is_said_in_one_line(self):
         elf = self.objects["counters"]
         for words, status, text in (

@@ -271,6 +271,18 @@ TEST_F(Engine, TablesAreReachedByDistance) {
   }
 }
 
+// As CO-RE leaves them: a program that asks before it uses what this host has not.
+TEST_F(Engine, WhatIsNeverReachedMayCallWhatTheHostHasNot) {
+  const Slots slots{mov(0, 3),
+                    {.opcode = 0x15, .dst = 0, .offset = 1, .imm = 3},
+                    {.opcode = kOpcodeCall, .imm = kUnsatisfied},
+                    kExit};
+  Facts facts;
+  facts.slots.resize(slots.size(), {.reached = true});
+  facts.slots[2].reached = false;
+  EXPECT_EQ(machine_->run(*make(slots, facts).native, 0), 3u);
+}
+
 TEST_F(Engine, FramesHoldNoMoreThanWasProved) {
   Facts facts;
   facts.frame_bytes = {8};

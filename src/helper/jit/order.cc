@@ -61,8 +61,8 @@ class Depths {
 Result<Order> Order::check(Request request) {
   TRY(Program program, Program::make(request.slots, request.entry));
   Order order(std::move(request), std::move(program));
-  TRY_VOID(order.check_tables());
   TRY_VOID(order.check_facts());
+  TRY_VOID(order.check_tables());
   TRY_VOID(order.check_calls());
   return order;
 }
@@ -85,7 +85,8 @@ Result<> Order::check_tables() const {
     const Instruction& in = slots[i];
     if (has_value_elsewhere(in) && find_wide(i) == nullptr)
       return refuse(fmt::format("slot {}: nothing says what the immediate stands for", i));
-    if (in.opcode != kOpcodeCall) continue;
+    // No code is made of what is never reached, such as calls of what the host has not.
+    if (in.opcode != kOpcodeCall || !fact(i).reached) continue;
     if (in.src == static_cast<u8>(bpf::Callee::btf))
       return refuse(fmt::format("slot {}: calls by BTF id are not known", i));
     if (is_helper_call(in) && find_helper(in.imm) == nullptr)
