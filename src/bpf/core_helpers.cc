@@ -149,8 +149,8 @@ void add_core_helpers(HelperTable& table) {
   table.add({2, "map_update_elem", map_update, {map, key, value, anything}});
   table.add({3, "map_delete_elem", map_delete, {map, key}});
   table.add({5, "ktime_get_ns", ktime_get_ns});
-  table.add(
-      printing({6, "trace_printk", trace_printk, {read, size, anything, anything, anything}}));
+  // Programs set as many of the registers behind as their text has values.
+  table.add(printing({6, "trace_printk", trace_printk, {read, size}}));
   table.add({7, "get_prandom_u32", get_prandom_u32});
   table.add(shortened(Shortcut::slot_number, {8, "get_smp_processor_id", get_smp_processor_id}));
   table.add({87, "map_push_elem", map_push, {map, value, anything}});

@@ -84,6 +84,7 @@ struct Helper {
   bool returns_length = false;            // Or -errno: at most the size of the memory last passed.
   u8 nullable = 0;                        // Bit i: argument i + 1 may be null.
   bool changes_packet = false;            // Pointers into the packet are void afterwards.
+  bool takes_packet = true;               // The memory it reads or writes may be a packet's.
   const Layout* layouts[5] = {};          // Of the structures it takes; null: any...
   const Layout* answer_layout = nullptr;  // ... and returns.
   // What machine code does with it.

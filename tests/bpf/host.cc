@@ -86,6 +86,11 @@ void add_host_helpers(HelperTable& table, const Layout& device, const Layout& qu
              .function = nothing,
              .answer = Answer::object,
              .answer_layout = &device});
+  table.add({.number = 1008,
+             .name = "fill_packet",
+             .function = nothing,
+             .arguments = {context, read, size},
+             .takes_packet = false});
 }
 
 }  // namespace

@@ -51,15 +51,15 @@ bool Walker::arithmetic(State& s, const Instruction& in) {
     return refuse_uninitialised(s, in.src);
   if (!moves && s.reg(in.dst).kind == ValueKind::nothing) return refuse_uninitialised(s, in.dst);
   if (moves) return move(s, in);
+  const bool shifts = in.alu_code() == AluCode::lsh || in.alu_code() == AluCode::rsh ||
+                      in.alu_code() == AluCode::arsh;
+  const u64 width = is_wide(in) ? 64 : 32;
   if (two && !in.from_register()) {
     const bool divides = in.alu_code() == AluCode::div || in.alu_code() == AluCode::mod;
-    const bool shifts = in.alu_code() == AluCode::lsh || in.alu_code() == AluCode::rsh ||
-                        in.alu_code() == AluCode::arsh;
-    const i32 width = is_wide(in) ? 64 : 32;
     if (divides && in.imm == 0)
       return refuse(s, Rule::bad_constant, "a number is divided by the constant 0",
                     "a divisor that is not 0", "0", "test the divisor where it is computed");
-    if (shifts && (in.imm < 0 || in.imm >= width))
+    if (shifts && (in.imm < 0 || static_cast<u64>(in.imm) >= width))
       return refuse(s, Rule::bad_constant, "a number is shifted by more bits than it has",
                     fmt::format("a count from 0 to {}", width - 1), fmt::format("{}", in.imm));
   }
@@ -67,7 +67,10 @@ bool Walker::arithmetic(State& s, const Instruction& in) {
   const Value& src = two && in.from_register() ? s.reg(in.src) : immediate;
   const Value& dst = s.reg(in.dst);
   if (dst.is_pointer() || (two && src.is_pointer())) return pointer_arithmetic(s, in, dst, src);
-  const Scalar number = compute(in, dst.number, src.number);
+  Scalar number = compute(in, dst.number, src.number);
+  // Its low bits count here; but C says nothing of such a shift, so nothing is concluded from it.
+  if (shifts && src.is_constant() && src.number.value() >= width)
+    number = loaded(Scalar::unknown(), is_wide(in) ? 8 : 4, false);
   const Origin origin = made(s, dst.origin, two && in.from_register() ? src.origin : 0);
   s.reg(in.dst) = number_value(number, origin);
   origins_.remember(origin, number);
@@ -86,7 +89,8 @@ bool Walker::pointer_arithmetic(State& s, const Instruction& in, const Value& ds
   };
   if (!has_two_operands(in)) return becomes_number();
   // The difference of two pointers is a number, and so is half of any difference.
-  if (subtracts && dst.is_pointer() && (src.is_pointer() || !is_wide(in))) return becomes_number();
+  if (subtracts && (!is_wide(in) || (dst.is_pointer() && src.is_pointer())))
+    return becomes_number();
   const auto bad = [&](std::string what, std::string suggestion) {
     return refuse(s, Rule::pointer_arithmetic, std::move(what),
                   "a pointer plus or minus a number, in 64 bits",
@@ -113,6 +117,10 @@ bool Walker::add_to_pointer(State& s, const Instruction& in, const Value& pointe
     return refuse(s, Rule::maybe_null, "an offset is added to a pointer that may be null",
                   "a pointer that was compared with null", describe(pointer),
                   "compare it with null before computing with it", pointer.origin);
+  if (subtract && pointer.kind == ValueKind::stack)
+    return refuse(s, Rule::pointer_arithmetic, "a number is subtracted from a stack's address",
+                  "an addition, as compilers make it: kernels know no other", describe(number),
+                  "add the negative number", number.origin);
   const bool nothing_added = constant && number.number.value() == 0;
   switch (pointer.kind) {
     case ValueKind::map:
@@ -146,7 +154,6 @@ bool Walker::add_to_pointer(State& s, const Instruction& in, const Value& pointe
     result.offset += subtract ? -by : by;
     if (result.offset <= -kOffsetMax || result.offset >= kOffsetMax)
       return unbounded(Scalar::constant(static_cast<u64>(result.offset)));
-    if (subtract && by > 0) result.range = 0;
   } else {
     Instruction sum{
         .opcode = static_cast<u8>(static_cast<u8>(Class::alu64) | kSourceRegister |

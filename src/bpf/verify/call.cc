@@ -22,9 +22,6 @@ Walker::Next Walker::call(State& s, const Instruction& in) {
   const Function* function = function_at(target);
   if (function != nullptr && function->global) {
     if (!call_global(s, *function)) return Next::refused;
-    auto& calls = calls_[subprogram_index(s.slot)];
-    const u32 index = subprogram_index(target);
-    if (std::ranges::find(calls, index) == calls.end()) calls.push_back(index);
     ++s.slot;
     return Next::go_on;
   }
@@ -38,9 +35,6 @@ bool Walker::enter(State& s, u32 subprogram, bool is_callback) {
                   fmt::format("at most {} functions in one another", kFrames),
                   fmt::format("{} are", s.frames.size()),
                   "recursion cannot be verified: use a loop");
-  auto& calls = calls_[subprogram_index(s.slot)];
-  const u32 index = subprogram_index(subprogram);
-  if (std::ranges::find(calls, index) == calls.end()) calls.push_back(index);
   StackFrame frame;
   frame.subprogram = subprogram;
   frame.call_slot = s.slot;
@@ -54,8 +48,22 @@ bool Walker::enter(State& s, u32 subprogram, bool is_callback) {
   return true;
 }
 
+// What the attributes of a parameter promise: __arg_ctx and __arg_nonnull of libbpf's headers.
+Walker::ArgumentTag Walker::tag_of(const Function& function, u8 reg) const {
+  for (const Tagged& each : tagged_) {
+    if (each.function == function.type && each.argument == reg - 1) return each.tag;
+  }
+  return ArgumentTag::none;
+}
+
+bool Walker::is_context(const Btf::Parameter& parameter, ArgumentTag tag) const {
+  if (tag == ArgumentTag::context) return true;
+  const Btf::Type& pointee = input_.btf->plain(input_.btf->plain(parameter.type).type);
+  return pointee.kind != Btf::Kind::none && pointee.name == type_.context.name;
+}
+
 // One argument of a global function, against the type that it was verified for.
-bool Walker::global_argument(State& s, u8 reg, const Btf::Parameter& parameter) {
+bool Walker::global_argument(State& s, u8 reg, const Btf::Parameter& parameter, ArgumentTag tag) {
   const Value& value = s.reg(reg);
   const auto bad = [&](std::string needed) {
     return refuse(s, Rule::wrong_argument,
@@ -65,11 +73,12 @@ bool Walker::global_argument(State& s, u8 reg, const Btf::Parameter& parameter) 
   const Btf& btf = *input_.btf;
   const Btf::Type& type = btf.plain(parameter.type);
   if (type.kind != Btf::Kind::pointer) return value.is_number() || bad("a number");
-  const Btf::Type& pointee = btf.plain(type.type);
-  if (pointee.name == type_.context.name && pointee.kind != Btf::Kind::none)
+  if (is_context(parameter, tag))
     return (value.kind == ValueKind::context && value.has_fixed_offset() &&
             value.fixed_offset() == 0) ||
            bad("the context");
+  if (tag == ArgumentTag::not_null && (value.nullable || value.is_null()))
+    return bad("a pointer that is not null");
   if (value.is_null()) {
     origins_.mark_precise(value.origin);
     return true;
@@ -102,7 +111,7 @@ bool Walker::call_global(State& s, const Function& function) {
           "memory that stays where it is", describe(s.reg(reg)),
           "pass the context, and let the function read the packet's address from it",
           s.reg(reg).origin);
-    if (!global_argument(s, reg, parameter)) return false;
+    if (!global_argument(s, reg, parameter, tag_of(function, reg))) return false;
     ++reg;
   }
   if ((effects & kChangesPacket) != 0) void_packets(s);

@@ -101,11 +101,11 @@ bool Walker::check_map_argument(State& s, u8 index, CallView& view) {
 bool Walker::check_buffer(State& s, u8 reg, u64 size, bool write, const char* what) {
   const Value pointer = s.reg(reg);
   if (pointer.kind == ValueKind::stack) {
-    if (size == 0) return true;
     const Access access{
         .size = static_cast<u32>(std::min<u64>(size, kFrameBytes + 1)), .write = write, .reg = reg};
     i64 least = 0, most = 0;
     if (!stack_range(s, pointer, access, least, most)) return false;
+    if (size == 0) return true;
     if (!write) {
       bool zero = false;
       return read_bytes(s, pointer, access, least, most, &zero);
@@ -248,6 +248,8 @@ bool Walker::check_argument(State& s, u8 index, CallView& view) {
     origins_.mark_precise(value.origin);
     return true;
   }
+  if (value.is_packet() && wanted != Argument::anything && !view.helper->takes_packet)
+    return bad("memory that is no packet's, for this helper may move packets or fill them");
   switch (wanted) {
     case Argument::none:
     case Argument::anything: return true;

@@ -255,8 +255,24 @@ void Walker::note_constant(const State& s, const Value& pointer, const Access& a
   }
 }
 
+// An instruction opens the same on every path: whoever serves a structure's fields by other means
+// than plain memory, as pointers to packets of 4 bytes must be, can do so only for all paths.
+bool Walker::check_one_meaning(State& s, const Value& pointer) {
+  const bool special = pointer.kind == ValueKind::context || pointer.kind == ValueKind::object ||
+                       pointer.kind == ValueKind::btf;
+  const Opened now{.kind = special ? pointer.kind : ValueKind::memory,
+                   .layout = special ? pointer.layout : nullptr};
+  Opened& before = opened_[s.slot];
+  if (before.kind == ValueKind::nothing) before = now;
+  if (before == now) return true;
+  return refuse(s, Rule::wrong_pointer, "one instruction accesses memory and structures",
+                "a pointer of the same kind on every path", describe(pointer),
+                "access each in its own branch", pointer.origin);
+}
+
 bool Walker::load(State& s, const Instruction& in) {
   const Value pointer = s.reg(in.src);
+  if (pointer.is_pointer() && !check_one_meaning(s, pointer)) return false;
   const bool sign_extends = in.mode() == Mode::memsx;
   const Access access{.offset = in.offset, .size = bytes_of(in.size()), .reg = in.src};
   std::optional<Value> value;
@@ -287,6 +303,7 @@ bool Walker::load(State& s, const Instruction& in) {
 
 bool Walker::store(State& s, const Instruction& in) {
   const Value pointer = s.reg(in.dst);
+  if (pointer.is_pointer() && !check_one_meaning(s, pointer)) return false;
   const bool immediate = in.instruction_class() == Class::st;
   if (!immediate && s.reg(in.src).kind == ValueKind::nothing)
     return refuse_uninitialised(s, in.src);
@@ -327,6 +344,7 @@ bool Walker::atomic(State& s, const Instruction& in) {
   if (s.reg(in.src).is_pointer())
     return refuse(s, Rule::pointer_store, "a pointer is the operand of an atomic operation",
                   "a number", describe(s.reg(in.src)), {}, s.reg(in.src).origin);
+  Value fetched = number_value(number_of_bytes(access.size, false), made(s, pointer.origin));
   if (pointer.kind == ValueKind::stack) {
     if (!check_alignment(s, pointer, access)) return false;
     Access reads = access;
@@ -336,6 +354,7 @@ bool Walker::atomic(State& s, const Instruction& in) {
     if (before->is_pointer())
       return refuse(s, Rule::pointer_store, "an atomic operation on a pointer on the stack",
                     "a number there", describe(*before), {}, before->origin);
+    fetched = number_value(before->number, made(s, before->origin));
     const Value after = number_value(number_of_bytes(access.size, false), made(s));
     if (!write_stack(s, pointer, access, after)) return false;
   } else if (!check_access(s, pointer, access)) {
@@ -343,7 +362,8 @@ bool Walker::atomic(State& s, const Instruction& in) {
   }
   if ((in.imm & kAtomicFetch) != 0) {
     const u8 result = compares ? u8{0} : in.src;
-    s.reg(result) = number_value(number_of_bytes(access.size, false), made(s, pointer.origin));
+    origins_.remember(fetched.origin, fetched.number);
+    s.reg(result) = fetched;
   }
   return true;
 }

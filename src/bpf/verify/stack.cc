@@ -75,9 +75,9 @@ bool Walker::write_stack(State& s, const Value& pointer, const Access& access, c
     };
     if (access.size != 8) return bad("all 8 bytes of it", fmt::format("{} bytes", access.size));
     if (!known_place) return bad("a known place", describe(pointer));
-    if (value.kind == ValueKind::stack && value.index > pointer.index)
-      return bad("a pointer that outlives the frame it is stored in",
-                 "it points to the stack of a function that will have returned");
+    if (value.kind == ValueKind::stack && pointer.index + 1 < s.frames.size())
+      return bad("a place in the function's own frame",
+                 "it points to a stack, and is stored in the frame of a caller");
   }
   if (!check_alignment(s, pointer, access)) return false;
   if (!known_place) {

@@ -7,6 +7,15 @@
 #include "bpf/verify/walker.h"
 
 namespace coppice::bpf {
+namespace {
+
+// A call of a subprogram, or its address.
+bool names_code(const Instruction& in) {
+  if (in.opcode == kOpcodeCall) return in.src == static_cast<u8>(Callee::local);
+  return in.is_wide() && in.src == static_cast<u8>(Immediate::code);
+}
+
+}  // namespace
 
 Walker::Walker(const VerifyInput& input, const VerifyOptions& options, bool keep_values)
     : input_(input),
@@ -20,10 +29,34 @@ Walker::Walker(const VerifyInput& input, const VerifyOptions& options, bool keep
       stack_bytes_(input.program.subprograms().size(), 0) {
   verdict_.facts.slots.resize(program_.slots().size());
   loaded_.assign(program_.slots().size(), false);
+  opened_.resize(program_.slots().size());
   maps_seen_.assign(program_.slots().size(), false);
   if (options.claims) verdict_.claims = Claims(program_.slots().size());
   find_prune_points();
+  find_calls();
+  find_tags();
   find_effects();
+}
+
+void Walker::find_calls() {
+  const auto slots = program_.slots();
+  for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
+    if (names_code(slots[i]))
+      calls_[subprogram_index(i)].push_back(
+          subprogram_index(static_cast<u32>(program_.target_of(i))));
+  }
+}
+
+void Walker::find_tags() {
+  if (input_.btf == nullptr) return;
+  for (u32 id = 1; id < input_.btf->count(); ++id) {
+    const Btf::Type& type = input_.btf->type(id);
+    if (type.kind != Btf::Kind::declaration_tag || type.component < 0) continue;
+    if (type.name == "arg:ctx")
+      tagged_.push_back({type.type, type.component, ArgumentTag::context});
+    if (type.name == "arg:nonnull")
+      tagged_.push_back({type.type, type.component, ArgumentTag::not_null});
+  }
 }
 
 void Walker::find_effects() {
@@ -34,10 +67,9 @@ void Walker::find_effects() {
     changed = false;
     for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
       const Instruction& in = slots[i];
-      const bool address = in.is_wide() && in.src == static_cast<u8>(Immediate::code);
       const bool call = in.opcode == kOpcodeCall;
       u8 effects = 0;
-      if (address || (call && in.src == static_cast<u8>(Callee::local))) {
+      if (names_code(in)) {
         effects = effects_[subprogram_index(static_cast<u32>(program_.target_of(i)))];
       } else if (call && in.src == static_cast<u8>(Callee::helper)) {
         const Helper* helper = type_.helpers->find(in.imm);
@@ -155,8 +187,8 @@ bool Walker::set_global_arguments(State& s, const Function& function) {
     if (type.kind != Btf::Kind::pointer)
       return bad(fmt::format("parameter '{}' is '{}'", parameter.name,
                              input_.btf->describe(parameter.type)));
-    const Btf::Type& pointee = input_.btf->plain(type.type);
-    if (pointee.name == type_.context.name && pointee.kind != Btf::Kind::none) {
+    const ArgumentTag tag = tag_of(function, static_cast<u8>(reg - 1));
+    if (is_context(parameter, tag)) {
       value = pointer_value(ValueKind::context, argument);
       value.layout = &type_.context;
       continue;
@@ -167,8 +199,8 @@ bool Walker::set_global_arguments(State& s, const Function& function) {
                              input_.btf->describe(parameter.type)));
     value = pointer_value(ValueKind::memory, argument);
     value.size = *size;
-    value.nullable = true;
-    value.id = next_id_++;
+    value.nullable = tag != ArgumentTag::not_null;
+    if (value.nullable) value.id = next_id_++;
   }
   return true;
 }
@@ -298,19 +330,15 @@ Walker::Next Walker::step(State& s) {
   return Next::go_on;
 }
 
-// Along the calls that were walked, across functions that were verified by themselves: how many
-// frames are in use at a time, and how much stack they take.
+// Along calls, whether some path makes them or not, across functions that were verified by
+// themselves: how many frames are in use at a time, and how much stack they take.
 bool Walker::check_depth() {
   State s;
   s.slot = static_cast<u32>(program_.entry());
   const u32 entry = subprogram_index(s.slot);
   depths_.assign(calls_.size(), {});
-  if (!measure_depth(entry)) return false;
+  if (!measure_depth(entry, 0)) return false;
   verdict_.cost.stack_bytes = depths_[entry].bytes;
-  if (depths_[entry].frames > kFrames)
-    return refuse(s, Rule::too_deep, "functions call one another",
-                  fmt::format("at most {} in one another", kFrames),
-                  fmt::format("{} frames", depths_[entry].frames), "inline some of them");
   if (depths_[entry].bytes <= type_.stack_bytes_max) return true;
   return refuse(s, Rule::too_deep, "the frames of calls in one another take stack together",
                 fmt::format("at most {} bytes", type_.stack_bytes_max),
@@ -319,9 +347,16 @@ bool Walker::check_depth() {
 }
 
 // No deeper than the first chain of calls that is too long.
-bool Walker::measure_depth(u32 subprogram) {
+bool Walker::measure_depth(u32 subprogram, u32 above) {
   constexpr u32 kGrain = 16;
   Depth& depth = depths_[subprogram];
+  if (above + std::max(depth.frames, 1u) > kFrames) {
+    State s;
+    s.slot = static_cast<u32>(program_.entry());
+    return refuse(s, Rule::too_deep, "functions call one another",
+                  fmt::format("at most {} in one another", kFrames), "there are more",
+                  "inline some of them");
+  }
   if (depth.known) return true;
   if (depth.begun) {
     State s;
@@ -332,7 +367,7 @@ bool Walker::measure_depth(u32 subprogram) {
   depth.begun = true;
   u32 frames = 0, bytes = 0;
   for (const u32 callee : calls_[subprogram]) {
-    if (!measure_depth(callee)) return false;
+    if (!measure_depth(callee, above + 1)) return false;
     frames = std::max(frames, depths_[callee].frames);
     bytes = std::max(bytes, depths_[callee].bytes);
   }

@@ -41,6 +41,12 @@ class Walker {
 
  private:
   enum class Next : u8 { go_on, ended, refused };
+  enum class ArgumentTag : u8 { none, context, not_null };
+  struct Tagged {
+    u32 function = 0;  // Its BTF id.
+    i32 argument = 0;
+    ArgumentTag tag = ArgumentTag::none;
+  };
   struct Checkpoint {
     State state;
     u32 parent = kNoCheckpoint;
@@ -48,6 +54,12 @@ class Walker {
     u32 rests_on = kNoCheckpoint;  // The first on the path that a path from here was cut at.
     u64 key = 0;                   // In on_path_, as long as paths are left.
     u32 hits = 0, misses = 0;
+  };
+  // What a load or store opens: a structure of that layout, or plain memory.
+  struct Opened {
+    ValueKind kind = ValueKind::nothing;
+    const Layout* layout = nullptr;
+    friend bool operator==(const Opened&, const Opened&) = default;
   };
   // What was said of a call's earlier arguments.
   struct CallView {
@@ -83,8 +95,10 @@ class Walker {
   bool check_cost(const State& s);
   bool check_reachable();
   bool check_depth();
-  bool measure_depth(u32 subprogram);
+  bool measure_depth(u32 subprogram, u32 above);
   State first_state(u32 slot) const;
+  void find_calls();
+  void find_tags();
   void find_effects();
   bool set_global_arguments(State& s, const Function& function);
 
@@ -125,6 +139,7 @@ class Walker {
   void know_packet(State& s, const Value& pointer, bool strictly);
 
   // memory.cc
+  bool check_one_meaning(State& s, const Value& pointer);
   bool load(State& s, const Instruction& in);
   bool store(State& s, const Instruction& in);
   bool atomic(State& s, const Instruction& in);
@@ -154,7 +169,9 @@ class Walker {
   Next call(State& s, const Instruction& in);
   bool enter(State& s, u32 subprogram, bool is_callback);
   bool call_global(State& s, const Function& function);
-  bool global_argument(State& s, u8 reg, const Btf::Parameter& parameter);
+  ArgumentTag tag_of(const Function& function, u8 reg) const;
+  bool is_context(const Btf::Parameter& parameter, ArgumentTag tag) const;
+  bool global_argument(State& s, u8 reg, const Btf::Parameter& parameter, ArgumentTag tag);
   Next exit(State& s);
   Next leave_callback(State& s);
   bool check_references(State& s, u32 from_frame, const char* when);
@@ -204,12 +221,14 @@ class Walker {
   std::deque<Checkpoint> checkpoints_;
   std::vector<State> pending_;
   std::vector<std::pair<u32, u32>> ids_;  // Of a comparison: kept, other.
-  std::vector<std::vector<u32>> calls_;   // By subprogram: those it calls.
+  std::vector<std::vector<u32>> calls_;   // By subprogram: those it names.
+  std::vector<Tagged> tagged_;            // Arguments with attributes.
   std::vector<Depth> depths_;             // By subprogram.
   std::vector<u32> stack_bytes_;          // By subprogram.
   std::vector<u8> effects_;               // By subprogram: what it, or what it calls, may do.
   std::vector<bool> maps_seen_;           // Calls of which a map was seen.
   std::vector<bool> loaded_;              // Loads that were walked.
+  std::vector<Opened> opened_;            // By slot: what loads and stores open.
   const Function* walked_ = nullptr;      // The global function, or null: the program.
   u32 next_id_ = 1;
   u64 kept_count_ = 0;
