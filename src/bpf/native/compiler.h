@@ -27,7 +27,8 @@ inline constexpr u64 kImageBytesKeptMax = 64_MiB;  // Of all that are kept.
 // `coppice-jit` beside the program that runs, or where it was installed with it.
 std::string default_jit();
 
-// For every thread.
+// For every thread that may wait: compiling takes milliseconds, and as long as the deadline at
+// worst.
 class Compiler {
  public:
   struct Options {

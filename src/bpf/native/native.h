@@ -36,7 +36,7 @@ class Native {
   using Entry = HelperFunction;  // u64 (*)(Machine&, r1, ..., r5)
 
   Native(const Code& code, std::shared_ptr<const Image> image)
-      : entry_(reinterpret_cast<Entry>(reinterpret_cast<u64>(image->entry()))),
+      : entry_(reinterpret_cast<Entry>(const_cast<std::byte*>(image->entry()))),
         code_(&code),
         image_(std::move(image)) {}
   Entry entry() const { return entry_; }
