@@ -19,7 +19,10 @@ inline constexpr u64 kCoreStepsMax = 20'000'000;
 
 class CoreEffort {
  public:
-  bool spend() { return left_ > 0 && --left_ > 0; }  // False: no more.
+  bool spend() {  // False: no more.
+    if (left_ > 0) --left_;
+    return left_ > 0;
+  }
   bool exhausted() const { return left_ == 0; }
 
  private:

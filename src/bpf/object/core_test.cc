@@ -36,7 +36,7 @@ TEST(Core, KnowsWhichTypesMatch) {
   const auto integer = [](u32 bytes, u32 encoding) {
     return [=](BtfSection& s) { s.integer("n", bytes, encoding); };
   };
-  const auto structure = [](std::vector<const char*> names) {
+  const auto structure = [](const std::vector<const char*>& names) {
     return [=](BtfSection& s) {
       s.integer();
       std::vector<u32> words;
@@ -62,7 +62,7 @@ TEST(Core, KnowsWhichTypesMatch) {
       s.add(Kind::array, "", 0, 0, {1, 1, count});
     };
   };
-  const auto enumeration = [](Kind kind, std::vector<const char*> names) {
+  const auto enumeration = [](Kind kind, const std::vector<const char*>& names) {
     return [=](BtfSection& s) {
       std::vector<u32> words;
       for (const char* name : names) {
