@@ -46,7 +46,7 @@ void expect_accepted(const Case& one, Subject& subject, const Verdict& verdict) 
   if (!verdict.accepted() || !one.runs) return;
   for (u64 seed = 1; seed <= kRunsOfEach; ++seed) {
     Prng prng(seed);
-    const std::string wrong = subject.run(verdict.claims, prng);
+    const std::string wrong = subject.run(verdict, prng);
     ASSERT_EQ(wrong, "") << where(one) << ", seed " << seed << "\n" << subject.verify(true).log;
   }
 }

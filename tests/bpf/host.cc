@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "bpf/core_helpers.h"
 #include "bpf/testing/assembler.h"
+#include "bpf/testing/fact_watch.h"
 #include "bpf/verify/oracle.h"
 
 namespace coppice::bpf {
@@ -272,7 +273,7 @@ void Subject::fill_maps(Prng& prng) {
   }
 }
 
-std::string Subject::run(const Claims& claims, Prng& prng) {
+std::string Subject::run(const Verdict& verdict, Prng& prng) {
   constexpr u64 kBudgetOfCase = 20'000'000;
   const auto code = Code::bind(*program_, {.helpers = host_.helpers(), .maps = maps_});
   if (!code) return describe(code.error());
@@ -309,10 +310,12 @@ std::string Subject::run(const Claims& claims, Prng& prng) {
                             {reinterpret_cast<u64>(queue.data()), kQueueBytes, false},
                             {reinterpret_cast<u64>(tasks.get()), sizeof *tasks, false}};
   Machine machine({.budget = kBudgetOfCase});
-  Oracle oracle(*code, claims, reinterpret_cast<u64>(context.get()));
+  Oracle oracle(*code, verdict.claims, reinterpret_cast<u64>(context.get()));
+  FactWatch facts(*program_, *code, verdict.facts, oracle);
   const Outcome outcome =
-      machine.run_checked(*code, regions, reinterpret_cast<u64>(context.get()), 0, &oracle);
+      machine.run_checked(*code, regions, reinterpret_cast<u64>(context.get()), 0, &facts);
   if (!oracle.disagreement().empty()) return oracle.disagreement();
+  if (!facts.disagreement().empty()) return facts.disagreement();
   if (outcome.stop != Stop::exited) return describe(result_of(outcome).error());
   return {};
 }

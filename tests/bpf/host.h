@@ -60,9 +60,9 @@ class Subject {
   Verdict verify(bool log) const;
   // The slot that a label or number names.
   std::optional<u32> slot_of(const std::string& place) const;
-  // Runs it once on random inputs, every access checked and every value held against `claims`.
-  // What went wrong; empty: nothing.
-  std::string run(const Claims& claims, Prng& prng);
+  // Runs it once on random inputs, every access checked and every value held against the claims and
+  // facts. What went wrong; empty: nothing.
+  std::string run(const Verdict& verdict, Prng& prng);
 
  private:
   Subject(const Host& host, const Case& from) : host_(host), from_(from) {}

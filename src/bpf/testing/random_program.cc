@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bpf/core_helpers.h"
+#include "bpf/testing/fact_watch.h"
 #include "bpf/verify/oracle.h"
 
 namespace coppice::bpf {
@@ -529,7 +530,8 @@ Verdict RandomBed::verify(const Program& program) const {
                      {.instructions_max = kInstructions, .claims = true});
 }
 
-std::string RandomBed::run_once(const Code& code, const Claims& claims, u64 seed) {
+std::string RandomBed::run_once(const Program& program, const Code& code, const Verdict& verdict,
+                                u64 seed) {
   constexpr u64 kBudget = 1'000'000;  // More than any path that the verifier walks.
   Prng prng(seed);
   for (u32 key = 0; key < 6; ++key) {
@@ -553,8 +555,10 @@ std::string RandomBed::run_once(const Code& code, const Claims& claims, u64 seed
   const u64 address = reinterpret_cast<u64>(context.get());
   const Region regions[] = {{address, sizeof(Context), true}, {begin, bytes, false}};
   Machine machine({.budget = kBudget});
-  Oracle oracle(code, claims, address);
-  const Outcome outcome = machine.run_checked(code, regions, address, 0, &oracle);
+  Oracle oracle(code, verdict.claims, address);
+  FactWatch facts(program, code, verdict.facts, oracle);
+  const Outcome outcome = machine.run_checked(code, regions, address, 0, &facts);
+  if (!facts.disagreement().empty()) return facts.disagreement();
   if (!oracle.disagreement().empty()) return oracle.disagreement();
   if (outcome.stop != Stop::exited) return describe(result_of(outcome).error());
   return {};
@@ -566,7 +570,7 @@ std::string RandomBed::run(const Program& program, const Verdict& verdict, u64 s
   const auto code = Code::bind(program, {.helpers = helpers_, .maps = maps_});
   if (!code) return describe(code.error());
   for (u64 run = 0; run < kRuns; ++run) {
-    std::string wrong = run_once(*code, verdict.claims, seed + run);
+    std::string wrong = run_once(program, *code, verdict, seed + run);
     if (!wrong.empty()) return fmt::format("{} (seed {})", wrong, seed + run);
   }
   return {};

@@ -40,7 +40,7 @@ class RandomBed {
     u64 cookie;
     u64 flags;
   };
-  std::string run_once(const Code& code, const Claims& claims, u64 seed);
+  std::string run_once(const Program& program, const Code& code, const Verdict& verdict, u64 seed);
 
   HelperTable helpers_;
   ProgramType type_;
