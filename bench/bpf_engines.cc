@@ -104,8 +104,8 @@ Engine timed(Run run) {
   };
 }
 
-// Records of random lengths, 8 to 28, of which every fourth is of the kind that is looked for: what
-// is measured is the code, not how well a processor guesses.
+// Records of random lengths, 8 to 28 bytes, of which every fourth is of the kind that is looked
+// for.
 void fill(MeasuredData& data) {
   data.seed = 88172645463325252;
   u32 state = 1, kind = 0;
