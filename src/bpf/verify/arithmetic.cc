@@ -82,8 +82,13 @@ bool Walker::pointer_arithmetic(State& s, const Instruction& in, const Value& ds
   const AluCode code = in.alu_code();
   const bool subtracts = code == AluCode::sub;
   const auto becomes_number = [&] {
+    // The difference is any number; what the rest makes of any, it makes of an address.
     Scalar number = Scalar::unknown();
-    if (!is_wide(in)) number = loaded(number, 4, false);
+    if (!has_two_operands(in)) {
+      number = compute(in, number, number);
+    } else if (!is_wide(in)) {
+      number = loaded(number, 4, false);
+    }
     s.reg(in.dst) = number_value(number, made(s, dst.origin, src.origin));
     return true;
   };
