@@ -73,6 +73,41 @@ TEST(Cases, AreJudgedAsTheySay) {
   }
 }
 
+// A load is constant only if every path has it load the same from a frozen map.
+TEST(Cases, LoadsAreConstantOnEveryPathOrNotAtAll) {
+  constexpr char kText[] = R"(
+program read_through_a_pointer
+  type packet
+  map frozen array key=4 value=8 entries=1 frozen contents=0700000000000000
+  code
+    *(u64 *)(r10 -8) = 3
+    call get_prandom_u32
+    r2 = $first
+    if r0 > 5 goto read
+    r2 = $second
+  read:
+    r0 = *(u64 *)(r2 +0)
+    r0 = 0
+    exit
+  end
+  accept first="map frozen.value+0" second="map frozen.value+0"
+  accept first="map frozen.value+0" second="r10 | r2 += -8"
+  accept first="r10 | r2 += -8" second="map frozen.value+0"
+)";
+  const Host host;
+  const auto cases = read_cases(kText, "constants");
+  ASSERT_TRUE(cases) << describe(cases.error());
+  for (const Case& one : *cases) {
+    const auto subject = Subject::make(host, one);
+    ASSERT_TRUE(subject) << where(one) << "\n" << describe(subject.error());
+    const Verdict verdict = (*subject)->verify(false);
+    expect_accepted(one, **subject, verdict);
+    const Fact& fact = verdict.facts.slots[*(*subject)->slot_of("read")];
+    EXPECT_TRUE(fact.reached) << where(one);
+    EXPECT_EQ(fact.constant, &one == &cases->front()) << where(one);
+  }
+}
+
 // Each reason there is refuses some program of which another variant passes.
 TEST(Cases, HitEveryRule) {
   std::set<std::string> rules, passing, refused_only;

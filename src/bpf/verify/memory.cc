@@ -232,7 +232,8 @@ bool Walker::check_access(State& s, const Value& pointer, const Access& access) 
              "a pointer to the context, the stack, a map's value, a packet or memory", "");
 }
 
-// A load from a map whose contents stay as they are, at a known place, gives a known number.
+// A load from a map whose contents stay as they are, at a known place, gives a known number. Every
+// load has to come here: one from elsewhere, on another path, takes the fact back.
 void Walker::note_constant(const State& s, const Value& pointer, const Access& access,
                            bool sign_extends, Value& value) {
   Fact& fact = verdict_.facts.slots[s.slot];
@@ -286,9 +287,9 @@ bool Walker::load(State& s, const Instruction& in) {
     value = read_stack(s, pointer, access);
   } else if (check_access(s, pointer, access)) {
     value = number_value(number_of_bytes(access.size, sign_extends), made(s, pointer.origin));
-    note_constant(s, pointer, access, sign_extends, *value);
   }
   if (!value) return false;
+  note_constant(s, pointer, access, sign_extends, *value);
   if (sign_extends && value->is_pointer())
     return refuse(s, Rule::pointer_store, "a pointer is loaded as a signed number",
                   "a plain load of 8 bytes", bpf::name_of(value->kind), {}, pointer.origin);
