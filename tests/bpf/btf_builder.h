@@ -52,6 +52,12 @@ class BtfBuilder {
     return record(name, Btf::Kind::function, static_cast<u32>(Btf::Linkage::global), prototype);
   }
 
+  // What the source says of a parameter, counted from 0.
+  void tag(const std::string& name, u32 function, u32 parameter) {
+    record(name, Btf::Kind::declaration_tag, 0, function);
+    word(parameter);
+  }
+
   Result<Btf> build() const {
     constexpr u32 kHeaderBytes = 24;
     std::vector<std::byte> section(kHeaderBytes);

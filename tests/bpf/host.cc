@@ -212,11 +212,18 @@ Result<> Subject::make_functions() {
     if (at == labels_.end())
       return fail(Errc::invalid, "cannot make a function global", function.label);
     std::vector<u32> parameters;
-    for (const std::string& name : function.parameters) parameters.push_back(type_named(name));
+    for (const std::string& name : function.parameters)
+      parameters.push_back(type_named(name.substr(0, name.find(':'))));
     const u32 result = type_named(function.result);
+    const u32 type = builder.function(function.label, result, parameters);
+    for (u32 i = 0; i < parameters.size(); ++i) {
+      const std::string& name = function.parameters[i];
+      if (const size_t colon = name.find(':'); colon != name.npos)
+        builder.tag("arg" + name.substr(colon), type, i);
+    }
     functions_.push_back({.slot = static_cast<u32>(at->second),
                           .name = function.label,
-                          .type = builder.function(function.label, result, parameters),
+                          .type = type,
                           .global = true});
   }
   std::ranges::sort(functions_, {}, &Function::slot);

@@ -4,7 +4,7 @@
 // `strict` and `lenient` (as `packet`, by the kernel's rules and by wider ones), `trace`
 // (structures of the host's, described by BTF). Types of a global function: `int`, `ctx`, `void`,
 // `memN` (a pointer to a structure of N bytes), `opaque` (a pointer to nobody knows what), `whole`
-// (a structure by value).
+// (a structure by value). A parameter's may be followed by `:ctx` or `:nonnull`, as attributes say.
 #pragma once
 
 #include <memory>
