@@ -80,7 +80,7 @@ void add_check_command(CommandLine& line, CLI::App& prog) {
   check.add_option("--program", wishes->program, "This program only");
   check.add_option(
       "--btf", wishes->btf,
-      "The host's types, for objects with CO-RE relocations: BTF, or an ELF file with it");
+      "The host's types: BTF, or an ELF file with it (else they are the object's own)");
   check.add_flag("--log", wishes->log,
                  "Print what is known before each instruction, on every path");
   check.add_flag("--json", wishes->json, "Print verdicts for other programs to read");
@@ -106,6 +106,15 @@ Attempt<> run_as_wished(const Wishes& wishes) {
   return run_raw(wishes);
 }
 
+void add_run_options(CLI::App& command, RunOptions& run) {
+  add_text(command, "--program", run.program, "NAME", "Which one, if the object has several");
+  add_text(command, "--type", run.type, "TYPE",
+           "What the program is: buffer or probe (else its section says it)");
+  add_text(command, "--data", run.data, "HEX|FILE", "The buffer's bytes, or the probe's numbers");
+  add_text(command, "--btf", run.btf, "FILE",
+           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+}
+
 void add_run_command(CommandLine& line, CLI::App& prog) {
   auto wishes = std::make_shared<Wishes>();
   CLI::App& run = line.add(
@@ -125,13 +134,7 @@ void add_run_command(CommandLine& line, CLI::App& prog) {
                "the program does wrong can crash this")
       ->excludes(interpret);
   run.add_flag("--no-verify", wishes->unverified, "With --raw only, where it goes without saying");
-  add_text(run, "--program", wishes->run.program, "NAME", "Which one, if the object has several");
-  add_text(run, "--type", wishes->run.type, "TYPE",
-           "What the program is: buffer or probe (else its section says it)");
-  add_text(run, "--data", wishes->run.data, "HEX|FILE",
-           "The buffer's bytes, or the probe's numbers");
-  add_text(run, "--btf", wishes->run.btf, "FILE",
-           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  add_run_options(run, wishes->run);
   run.add_option("--repeat", wishes->run.repeat, "Runs, on the same data; the time is their mean")
       ->check(CLI::Range(u64{1}, u64{1'000'000'000}))
       ->type_name("N");
@@ -146,14 +149,7 @@ void add_bench_command(CommandLine& line, CLI::App& prog) {
              .example = "coppice prog bench filter.o --data 0a0b"});
   bench.add_option("OBJECT", options->run.object, "An object file of clang's; - is standard input")
       ->required();
-  add_text(bench, "--program", options->run.program, "NAME",
-           "Which one, if the object has several");
-  add_text(bench, "--type", options->run.type, "TYPE",
-           "What the program is: buffer or probe (else its section says it)");
-  add_text(bench, "--data", options->run.data, "HEX|FILE",
-           "The buffer's bytes, or the probe's numbers");
-  add_text(bench, "--btf", options->run.btf, "FILE",
-           "The host's types: BTF, or an ELF file with it (else they are the object's own)");
+  add_run_options(bench, options->run);
   bench.add_option("--seconds", options->seconds, "How long each engine runs (1)")
       ->check(CLI::Range(0.01, 60.0))
       ->type_name("S");

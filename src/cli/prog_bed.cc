@@ -72,10 +72,11 @@ Attempt<Ready*> ProgBed::prepare(size_t number, Engine engine) {
   auto began = std::chrono::steady_clock::now();
   ready.verdict = bpf::verify(verify_input(object_, *ready.source, *ready.type, views_));
   ready.verify_ms = milliseconds_since(began);
-  if (!ready.verdict.accepted())
-    return refuse(fmt::format(
-        "program '{}' is not run: {}", ready.source->name,
-        bpf::describe(*ready.verdict.refusal, ready.source->program, ready.source->lines)));
+  if (!ready.verdict.accepted()) {
+    const auto& source = *ready.source;
+    fmt::print(stderr, "{}", bpf::describe(*ready.verdict.refusal, source.program, source.lines));
+    return refuse(fmt::format("program '{}' is not run: it is not proved safe", source.name));
+  }
   TRY(bpf::Code code,
       bpf::Code::bind(ready.source->program, {.helpers = *ready.type->helpers, .maps = maps_}));
   ready.code = std::make_unique<bpf::Code>(std::move(code));

@@ -33,8 +33,8 @@ class ProgBed {
   // `type`: of every program; empty: what their sections say. `object` outlives the bed.
   static Attempt<std::unique_ptr<ProgBed>> make(const bpf::Object& object, std::string type);
 
-  // The program called `name`, or the only one. Refused with the verifier's words if it is not
-  // safe; so are programs that it may tail-call.
+  // The program called `name`, or the only one. Refused if it is not safe, after the verifier's
+  // words on standard error; so are programs that it may tail-call.
   Attempt<Ready*> prepare(const std::string& name, Engine engine);
   bpf::Compiler& compiler() { return compiler_; }
 

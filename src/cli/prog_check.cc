@@ -98,7 +98,7 @@ bpf::VerifyInput verify_input(const bpf::Object& object, const bpf::ObjectProgra
 }
 
 Attempt<> check_object(const CheckWishes& wishes) {
-  TRY(const bpf::Object object, read_object_file(wishes.object, wishes.btf));
+  TRY(const bpf::Object object, read_object_file(wishes.object, wishes.btf, {.own_types = true}));
   const bpf::StandardTypes types;
   const auto maps = bpf::views_of(object);
   Json all = Json::array();

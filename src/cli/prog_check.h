@@ -11,7 +11,7 @@ struct CheckWishes {
   std::string object;
   std::string type;     // Empty: what the section says.
   std::string program;  // Empty: all.
-  std::string btf;      // Of the host; empty: none.
+  std::string btf;      // The host's types; empty: the object's own.
   bool log = false;
   bool json = false;
 };
