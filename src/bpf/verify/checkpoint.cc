@@ -115,9 +115,17 @@ bool Walker::in_activation_of(const State& kept, const State& s) {
 // All that lies between the checkpoint `on` and `from` is judged by what becomes of `on`.
 void Walker::rest(u32 from, u32 on) {
   for (u32 at = from; at != on && at != kNoCheckpoint; at = checkpoints_[at].parent) {
-    if (checkpoints_[at].rests_on <= on) return;  // And so does what lies above.
-    checkpoints_[at].rests_on = on;
+    u32& rests_on = checkpoints_[at].rests_on;
+    if (rests_on == kNoCheckpoint || rests_on < on) rests_on = on;
   }
+}
+
+// The last checkpoint in progress that `kept`, which is done, rests on.
+u32 Walker::ground_of(const Checkpoint& kept) const {
+  u32 on = kept.rests_on;
+  // What one that is done rests on lies above it: what rested on both rests on that still.
+  while (on != kNoCheckpoint && checkpoints_[on].paths == 0) on = checkpoints_[on].rests_on;
+  return on;
 }
 
 Walker::Arrival Walker::arrive(State& s) {
@@ -126,8 +134,8 @@ Walker::Arrival Walker::arrive(State& s) {
   auto& kept = kept_[s.slot];
   for (size_t i = kept.size(); i-- > 0;) {  // The latest is the likeliest.
     Checkpoint& checkpoint = checkpoints_[kept[i]];
-    const u32 on = checkpoint.rests_on;
-    const bool rests = on != kNoCheckpoint && checkpoints_[on].paths > 0;
+    const u32 on = ground_of(checkpoint);
+    const bool rests = on != kNoCheckpoint;
     if (rests && !in_activation_of(checkpoints_[on].state, s)) continue;
     if (covers(checkpoint.state, s, false)) {
       ++checkpoint.hits;

@@ -21,7 +21,9 @@
 // of a state that is cut so is marked, so checkpoints between the two see marks that are complete.
 // It holds for rounds of the same call of the helper only, its *activation*: a loop around the call
 // comes back with another, and nobody bounds that. So what lies between the two, and rests on the
-// older one until that is complete, stands for states of the same activation only.
+// older one until that is complete, stands for states of the same activation only. What rests on
+// several, for there are rounds in rounds, counts by the last of them: its activation is part of
+// those of the others.
 #pragma once
 
 #include <deque>
@@ -51,7 +53,7 @@ class Walker {
     State state;
     u32 parent = kNoCheckpoint;
     u32 paths = 1;                 // Not yet walked to their end.
-    u32 rests_on = kNoCheckpoint;  // The first on the path that a path from here was cut at.
+    u32 rests_on = kNoCheckpoint;  // The last on the path that a path from here was cut at.
     u64 key = 0;                   // In on_path_, as long as paths are left.
     u32 hits = 0, misses = 0;
   };
@@ -108,6 +110,7 @@ class Walker {
   Arrival arrive(State& s);
   static bool in_activation_of(const State& kept, const State& s);
   void rest(u32 from, u32 on);
+  u32 ground_of(const Checkpoint& kept) const;
   Arrival arrive_again(State& s);
   void complete(u32 checkpoint);
   u64 key_on_path(const State& s) const;
