@@ -59,11 +59,13 @@ auto readable_by(const Machine& machine) {
 }
 
 u64 trace_printk(Machine& machine, u64 pattern, u64 size, u64 r3, u64 r4, u64 r5) {
-  const auto* text = reinterpret_cast<const char*>(pattern);
-  if (static_cast<u32>(size) == 0 || text[static_cast<u32>(size) - 1] != 0) return answer(-EINVAL);
+  if (static_cast<u32>(size) == 0 || static_cast<u32>(size) > kFormattedMax) return answer(-EINVAL);
+  // A copy: in a map somebody else may write it meanwhile.
+  const std::string text(reinterpret_cast<const char*>(pattern), static_cast<u32>(size));
+  if (text.back() != 0) return answer(-EINVAL);
   const u64 values[] = {r3, r4, r5};
   std::string line;
-  if (const int bad = format(text, values, readable_by(machine), line); bad != 0)
+  if (const int bad = format(text.c_str(), values, readable_by(machine), line); bad != 0)
     return answer(bad);
   machine.log(line);
   return line.size();

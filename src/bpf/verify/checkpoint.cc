@@ -187,7 +187,8 @@ void Walker::keep(State& s) {
   });
   for (StackFrame& frame : s.frames)
     for (StackSlot& slot : frame.slots) fresh(slot.origin);
-  checkpoints_.push_back({.state = s, .parent = s.checkpoint, .key = key_on_path(s)});
+  checkpoints_.push_back(
+      {.state = s, .slot = s.slot, .parent = s.checkpoint, .key = key_on_path(s)});
   s.checkpoint = static_cast<u32>(checkpoints_.size() - 1);
   state_bytes_ += bytes_of(s);
   on_path_.emplace(checkpoints_.back().key, s.checkpoint);

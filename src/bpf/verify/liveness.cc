@@ -40,31 +40,47 @@ Effect effect_of(const Instruction& in, const HelperTable& helpers) {
   return effect;
 }
 
+constexpr u32 kNone = ~u32{0};
+
+bool jumps(const Instruction& in) {
+  return in.is_jump() && in.opcode != kOpcodeCall && in.opcode != kOpcodeExit;
+}
+bool falls_through(const Instruction& in) {
+  return in.opcode != kOpcodeExit && in.opcode != kOpcodeJump && in.opcode != kOpcodeLongJump;
+}
+
 }  // namespace
 
 std::vector<u16> live_registers(const Program& program, const HelperTable& helpers) {
   const auto slots = program.slots();
   std::vector<u16> live(slots.size(), 0);
-  std::vector<u32> starts;
-  for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) starts.push_back(i);
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (size_t at = starts.size(); at-- > 0;) {
-      const u32 slot = starts[at];
-      const Instruction& in = slots[slot];
-      const Effect effect = effect_of(in, helpers);
-      const bool jumps = in.is_jump() && in.opcode != kOpcodeCall && in.opcode != kOpcodeExit;
-      const bool always = in.opcode == kOpcodeJump || in.opcode == kOpcodeLongJump;
-      u16 after = 0;
-      if (jumps) after |= live[program.target_of(slot)];
-      const size_t next = slot + (in.is_wide() ? 2u : 1u);
-      if (in.opcode != kOpcodeExit && !always && next < slots.size()) after |= live[next];
-      const u16 before = static_cast<u16>((after & ~effect.writes) | effect.reads);
-      if (before != live[slot]) {
-        live[slot] = before;
-        changed = true;
-      }
-    }
+  // Where jumps come from, by where they lead; a slot behind another needs no list.
+  std::vector<std::vector<u32>> jumps_to(slots.size());
+  std::vector<u32> before(slots.size(), kNone);
+  std::vector<u32> todo;
+  for (u32 slot = 0; slot < slots.size();) {
+    const Instruction& in = slots[slot];
+    if (jumps(in)) jumps_to[program.target_of(slot)].push_back(slot);
+    const u32 next = slot + (in.is_wide() ? 2 : 1);
+    if (falls_through(in) && next < slots.size()) before[next] = slot;
+    todo.push_back(slot);
+    slot = next;
+  }
+  // A slot comes back only when one of its 11 bits is new.
+  while (!todo.empty()) {
+    const u32 slot = todo.back();
+    todo.pop_back();
+    const Instruction& in = slots[slot];
+    const Effect effect = effect_of(in, helpers);
+    u16 after = 0;
+    if (jumps(in)) after |= live[program.target_of(slot)];
+    const u32 next = slot + (in.is_wide() ? 2 : 1);
+    if (falls_through(in) && next < slots.size()) after |= live[next];
+    const u16 now = static_cast<u16>((after & ~effect.writes) | effect.reads);
+    if (now == live[slot]) continue;
+    live[slot] = now;
+    if (before[slot] != kNone) todo.push_back(before[slot]);
+    todo.insert(todo.end(), jumps_to[slot].begin(), jumps_to[slot].end());
   }
   return live;
 }

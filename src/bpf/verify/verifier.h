@@ -32,9 +32,9 @@ struct VerifyInput {
   const Program& program;
   const ProgramType& type;
   std::span<const MapView> maps = {};
-  const Btf* btf = nullptr;       // Of the object: signatures of global functions.
-  const Btf* host_btf = nullptr;  // Of structures that the context points to.
-  std::span<const Function> functions = {};
+  const Btf* btf = nullptr;                  // Of the object: signatures of global functions.
+  const Btf* host_btf = nullptr;             // Of structures that the context points to.
+  std::span<const Function> functions = {};  // By slot.
   std::span<const Line> lines = {};
 };
 

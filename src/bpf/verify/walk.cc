@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 #include "bpf/verify/liveness.h"
@@ -62,24 +63,27 @@ void Walker::find_tags() {
 void Walker::find_effects() {
   const auto slots = program_.slots();
   effects_.assign(calls_.size(), 0);
-  // What is called hands on to who calls it, until nothing is new.
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
-      const Instruction& in = slots[i];
-      const bool call = in.opcode == kOpcodeCall;
-      u8 effects = 0;
-      if (names_code(in)) {
-        effects = effects_[subprogram_index(static_cast<u32>(program_.target_of(i)))];
-      } else if (call && in.src == static_cast<u8>(Callee::helper)) {
-        const Helper* helper = type_.helpers->find(in.imm);
-        if (in.imm == kTailCall) effects = kChangesPacket | kTailCalls;
-        if (helper != nullptr && helper->changes_packet) effects |= kChangesPacket;
-      }
-      const u32 at = subprogram_index(i);
-      if ((effects & ~effects_[at]) == 0) continue;
-      effects_[at] |= effects;
-      changed = true;
+  for (u32 i = 0; i < slots.size(); i += slots[i].is_wide() ? 2 : 1) {
+    const Instruction& in = slots[i];
+    if (in.opcode != kOpcodeCall || in.src != static_cast<u8>(Callee::helper)) continue;
+    u8& effects = effects_[subprogram_index(i)];
+    const Helper* helper = type_.helpers->find(in.imm);
+    if (in.imm == kTailCall) effects |= kChangesPacket | kTailCalls;
+    if (helper != nullptr && helper->changes_packet) effects |= kChangesPacket;
+  }
+  // What is called hands on to who calls it. Each gets an effect once, so this ends soon.
+  std::vector<std::vector<u32>> callers(calls_.size());
+  for (u32 at = 0; at < calls_.size(); ++at)
+    for (const u32 callee : calls_[at]) callers[callee].push_back(at);
+  std::vector<u32> todo(calls_.size());
+  std::iota(todo.begin(), todo.end(), 0);
+  while (!todo.empty()) {
+    const u32 callee = todo.back();
+    todo.pop_back();
+    for (const u32 at : callers[callee]) {
+      if ((effects_[callee] & ~effects_[at]) == 0) continue;
+      effects_[at] |= effects_[callee];
+      todo.push_back(at);
     }
   }
 }
@@ -99,8 +103,8 @@ Verdict Walker::walk() {
 }
 
 const Function* Walker::function_at(u32 slot) const {
-  const auto found = std::ranges::find(input_.functions, slot, &Function::slot);
-  return found == input_.functions.end() ? nullptr : &*found;
+  const auto found = std::ranges::lower_bound(input_.functions, slot, {}, &Function::slot);
+  return found == input_.functions.end() || found->slot != slot ? nullptr : &*found;
 }
 
 u32 Walker::subprogram_index(u32 slot) const {
@@ -144,7 +148,8 @@ State Walker::first_state(u32 slot) const {
 
 bool Walker::walk_function(u32 slot, const Function* function) {
   walked_ = function;
-  for (auto& kept : kept_) kept.clear();  // They are of another function, with other frames.
+  // What was kept is of another function, with other frames.
+  for (const Checkpoint& each : checkpoints_) kept_[each.slot].clear();
   checkpoints_.clear();
   on_path_.clear();
   kept_count_ = 0;

@@ -50,7 +50,8 @@ class Walker {
     ArgumentTag tag = ArgumentTag::none;
   };
   struct Checkpoint {
-    State state;
+    State state;  // Empty once it is forgotten.
+    u32 slot = 0;
     u32 parent = kNoCheckpoint;
     u32 paths = 1;                 // Not yet walked to their end.
     u32 rests_on = kNoCheckpoint;  // The last on the path that a path from here was cut at.
