@@ -48,14 +48,13 @@ struct Value {
   bool is_packet() const { return kind == ValueKind::packet || kind == ValueKind::packet_meta; }
   bool is_constant() const { return is_number() && number.is_constant(); }
   bool is_null() const { return is_constant() && number.value() == 0; }
-  // The least and the greatest distance from the base.
-  i64 least_offset() const { return offset + number.smin; }
   // A host without a packet or a context may have no address for it; and what was read from memory
   // and nobody vouches for may be anything.
   bool is_never_null() const {
     return is_pointer() && !nullable && !is_packet() && kind != ValueKind::packet_end &&
            kind != ValueKind::context && (kind != ValueKind::btf || trusted);
   }
+  // Whether the distance from the base is known, and which it is.
   bool has_fixed_offset() const { return number.is_constant(); }
   i64 fixed_offset() const { return offset + static_cast<i64>(number.value()); }
 };

@@ -11,27 +11,17 @@
 #include <memory>
 
 #include "bpf/native/helper_process.h"
+#include "helper/privileges/rules.h"
 
 namespace coppice::jit {
 namespace {
+
+using helper::allow, helper::equal, helper::without;
 
 static_assert(kSocket == bpf::kHelperSocket);
 
 constexpr rlim_t kAddressBytes = 8_GiB;       // LLVM itself takes some hundred MiB.
 constexpr rlim_t kDescriptors = kSocket + 2;  // The file of the answer is one more.
-
-// Arguments of a call as the filter sees them, by their place.
-constexpr scmp_arg_cmp equal(unsigned argument, u64 value) {
-  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
-}
-constexpr scmp_arg_cmp without(unsigned argument, u64 bits) {
-  return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = 0};
-}
-
-bool allow(scmp_filter_ctx context, int call, std::initializer_list<scmp_arg_cmp> conditions = {}) {
-  return seccomp_rule_add_array(context, SCMP_ACT_ALLOW, call,
-                                static_cast<unsigned>(conditions.size()), conditions.begin()) == 0;
-}
 
 bool add_rules(scmp_filter_ctx context) {
   const auto no_code = without(2, PROT_EXEC);

@@ -16,24 +16,15 @@
 #include <cstring>
 #include <memory>
 
+#include "helper/privileges/rules.h"
+
 namespace coppice::lua {
 namespace {
 
+using helper::allow, helper::equal, helper::without;
+
 // The deepest that Lua's C stack can get (200 levels, kCloseDepthMax + 1 times over) with room.
 constexpr size_t kStackBytes = 6_MiB;
-
-// Arguments of a call as the filter sees them, by their place.
-constexpr scmp_arg_cmp equal(unsigned argument, u64 value) {
-  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
-}
-constexpr scmp_arg_cmp without(unsigned argument, u64 bits) {
-  return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = 0};
-}
-
-bool allow(scmp_filter_ctx context, int call, std::initializer_list<scmp_arg_cmp> conditions = {}) {
-  return seccomp_rule_add_array(context, SCMP_ACT_ALLOW, call,
-                                static_cast<unsigned>(conditions.size()), conditions.begin()) == 0;
-}
 
 bool add_rules(scmp_filter_ctx context) {
   const auto stream_only = equal(0, kStreamDescriptor);
