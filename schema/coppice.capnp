@@ -84,6 +84,18 @@ interface Host {           # The bootstrap object.
   properties @7 () -> Answer(List(PropertyInfo));  # The native ones, in the order in which `get all` shows them.
   verbs @8 () -> Answer(List(VerbInfo));         # What Pool.invoke understands.
   killProgram @9 (id :UInt64) -> Answer(Done);   # Ends a channel program, whoever started it. ENOENT.
+
+  # Attaches eBPF programs to tracepoints and timers of the daemon.
+  attach @10 (spec :AttachSpec) -> Answer(Attached);
+  links @11 () -> Answer(LinkTable);             # Of all hook points, each point's in the order in which they run.
+  link @12 (id :UInt64) -> Answer(Link);         # ENOENT.
+  adoptLink @13 (handle :LinkHandle) -> Answer(Link);  # The link that a descriptor stands for. EINVAL: none.
+  maps @14 () -> Answer(List(MapEntry));         # Of all programs that are loaded.
+  map @15 (id :UInt64) -> Answer(Map);           # ENOENT.
+  tracepoints @16 () -> Answer(List(TracepointInfo));
+  # The types that programs are relocated against, in the kernel's BTF format: views, contexts, and those structures of
+  # this build that internal tracepoints point at.
+  types @17 () -> Answer(HostTypes);
 }
 
 struct PoolEntry {
@@ -111,6 +123,20 @@ struct HostStatus {
   warnings @16 :List(Text);          # Of start-up: pools that did not open, exports that did not come back.
   sandboxed @17 :Bool;
   programs @18 :List(ProgramInfo);   # Running, and waiting for their turn, in the order of their ids.
+  links @19 :List(LinkInfo);         # eBPF programs that are attached.
+  clients @20 :List(ClientStatus);   # Of exports.
+}
+
+struct ClientStatus {
+  number @0 :UInt64;
+  volume @1 :Text;
+  address @2 :Text;              # Of the export.
+  peer @3 :Text;                 # "uid=0, pid=17", or the address it came from.
+  reads @4 :UInt64;
+  writes @5 :UInt64;
+  bytesRead @6 :UInt64;
+  bytesWritten @7 :UInt64;
+  lane @8 :Text;
 }
 
 struct ReactorStatus {
@@ -171,6 +197,12 @@ interface Pool {
 
   # Several verbs as one transaction: all or none. E2BIG: more than 100,000.
   invokeMany @17 (invocations :List(Invocation), dryRun :Bool) -> Answer(Value);
+
+  # Loads an object and names it: it stays in the pool, for links to come, until the verb `unload`.
+  loadObject @18 (object :ObjectSpec, name :Text) -> Answer(LoadedObject);
+  # Brings the points to exactly these links, all of them pinned, in one transaction and one swap. ESTALE: `revision` is
+  # not 0 and links were changed since. `dryRun`: everything but the commit.
+  applyLinks @19 (set :LinkSet, revision :UInt64, dryRun :Bool) -> Answer(LinkSetReport);
 }
 
 struct Invocation {
@@ -438,6 +470,10 @@ interface Dataset {
   # Ends exports of the volume at `address` (empty: all), pinned or not. EBUSY: clients are connected, and not `force`,
   # which disconnects them. ENOENT: there is none.
   unexport @11 (address :Text, force :Bool) -> Answer(UnexportReport);
+
+  # Attaches eBPF programs to hooks of the volume, or of all volumes below the group. Timers and tracepoints belong to
+  # the pool's root: they may be pinned there.
+  attach @12 (spec :AttachSpec) -> Answer(Attached);
 }
 
 interface Snapshot {
@@ -499,6 +535,221 @@ struct UnexportReport {
   ended @0 :List(ExportSpec);
   # Addresses that nobody listens on any more. The daemon removes no path: whoever bound a Unix socket unlinks it.
   closed @1 :List(Text);
+}
+
+# --- Links: eBPF programs on hook points ------------------------------------------------------------------------------
+
+struct ObjectSpec {
+  object @0 :Data;               # An object file of clang's; at most 1 MiB.
+  settings @1 :List(Setting);    # Global constants and variables, before verification: "rate" = "1000".
+}
+
+struct LoadedObject {
+  hash @0 :Text;                 # Of object and settings: 64 hex digits.
+  programs @1 :List(LoadedProgram);
+}
+
+struct LoadedProgram {
+  name @0 :Text;
+  hook @1 :Text;                 # "volume.submit", "tracepoint/io_complete".
+  tier @2 :Tier;
+  instructionsMax @3 :UInt64;    # The most that one run executes, as the verifier found. 0: no bound is known.
+}
+
+enum Tier {                      # What a program may rely on: the least of all it touches.
+  internal @0;                   # Insides of this build of the daemon.
+  stable @1;                     # What will not change.
+}
+
+struct AttachSpec {
+  object @0 :ObjectSpec;
+  # All of one object share its maps. Empty: all programs of the object, one after the other. All or none is attached, in
+  # one swap.
+  programs @1 :List(ProgramPlace);
+  minTier @2 :Tier;              # EPERM: a program's tier is lower.
+  pin @3 :Text;                  # Empty: not pinned. Of several programs the names are PIN.PROGRAM.
+  revision @4 :UInt64;           # Not 0: ESTALE if links were changed since LinkTable.revision was that.
+}
+
+struct ProgramPlace {
+  program @0 :Text;
+  position :union {
+    last @1 :Void;
+    first @2 :Void;
+    before @3 :UInt64;           # A link's id, at the same point.
+    after @4 :UInt64;
+  }
+  options @5 :LinkOptions;
+}
+
+struct LinkOptions {
+  goOn @0 :List(Text);           # On which results the next program runs: "pass", "deny", ...; empty: the hook's default.
+  onError @1 :ErrorPolicy;
+  redirects @2 :List(Text);      # Full names of volumes of the same pool that REDIRECT may choose, by index; at most 8.
+  intervalNs @3 :UInt64;         # Of a timer.
+  replaces @4 :UInt64;           # The link whose global function this program replaces; 0: none.
+  function @5 :Text;             # That function.
+
+  enum ErrorPolicy {
+    pass @0;                     # As if the program had not been there.
+    deny @1;                     # The request is refused.
+  }
+}
+
+struct Attached {
+  links @0 :List(LinkEntry);
+  handle @1 :LinkHandle;         # One descriptor that holds them all. None of pinned ones: null.
+  revision @2 :UInt64;
+}
+
+# Carries a descriptor. The links that it holds live as long as anybody, anywhere, has a copy of it open.
+interface LinkHandle {}
+
+struct LinkEntry {
+  link @0 :Link;
+  info @1 :LinkInfo;
+}
+
+struct LinkTable {
+  revision @0 :UInt64;           # Grows with each change of any link.
+  links @1 :List(LinkEntry);
+  swaps @2 :UInt64;              # Changes since the daemon's start,
+  quiescenceNsLast @3 :UInt64;   # and how long the last one took until nothing ran on the set before it,
+  quiescenceNsMax @4 :UInt64;
+}
+
+# A link lives while anybody holds this capability or a copy of its handle's descriptor, or while it is pinned.
+interface Link {
+  info @0 () -> Answer(LinkInfo);
+  # Another program takes the place of the link's: new maps, the same counters. ESTALE: its object is not `expected`
+  # (a hash; empty: any). ENOLINK: it was detached.
+  update @1 (object :ObjectSpec, program :Text, expected :Text) -> Answer(LinkInfo);
+  detach @2 () -> Answer(Done);            # At once, whoever holds it; also if it is detached already.
+  pin @3 (name :Text) -> Answer(Done);     # EINVAL: a host's link. EEXIST.
+  unpin @4 () -> Answer(LinkHandle);       # It lives on with its holders.
+  handle @5 () -> Answer(LinkHandle);
+  maps @6 () -> Answer(List(MapEntry));
+}
+
+struct LinkInfo {
+  id @0 :UInt64;                 # Never used again by this daemon.
+  name @1 :Text;                 # Of a pinned one; else empty.
+  hook @2 :Text;
+  target @3 :Text;               # Full name of the dataset; empty: the daemon.
+  program @4 :Text;
+  hash @5 :Text;                 # Of object and settings.
+  tier @6 :Tier;
+  author @7 :Text;               # Who attached it: "uid=0, pid=17".
+  state @8 :State;
+  problem @9 :Text;              # Of a broken one: why it does not run.
+  runs @10 :UInt64;
+  runNs @11 :UInt64;             # Sampled: an estimate of the time spent in all runs.
+  drops @12 :UInt64;             # Runs that were left out, since another program ran on that thread.
+  errors @13 :UInt64;            # Runs whose result was of no use.
+  denials @14 :UInt64;
+  instructionsMax @15 :UInt64;
+  machineCode @16 :Bool;         # Else it is interpreted.
+  position @17 :UInt32;          # At its point, from 0.
+  options @18 :LinkOptions;
+  settings @19 :List(Setting);
+  createdS @20 :UInt64;
+  holders @21 :UInt32;           # Capabilities and descriptors of this daemon's making; a copied descriptor counts once.
+
+  enum State {
+    attached @0;
+    detached @1;
+    broken @2;                   # Pinned, but its program cannot be loaded here.
+  }
+}
+
+struct LinkSet {
+  objects @0 :List(ObjectSpec);
+  points @1 :List(PointSet);
+}
+
+struct PointSet {
+  target @0 :Text;               # Full name of a dataset of this pool.
+  hook @1 :Text;
+  links @2 :List(PinnedLink);    # In the order in which they run.
+}
+
+struct PinnedLink {
+  name @0 :Text;
+  object @1 :UInt32;             # In LinkSet.objects; links of one object share its maps.
+  program @2 :Text;              # Empty: the object's only one.
+  options @3 :LinkOptions;
+}
+
+struct LinkSetReport {
+  revision @0 :UInt64;           # After it.
+  attached @1 :List(Text);       # Names of links.
+  replaced @2 :List(Text);
+  detached @3 :List(Text);       # Of those not pinned: "#12".
+  kept @4 :List(Text);
+}
+
+# --- Maps of programs ------------------------------------------------------------------------------------------------
+
+struct MapEntry {
+  map @0 :Map;
+  info @1 :MapInfo;
+}
+
+struct MapInfo {
+  id @0 :UInt64;
+  name @1 :Text;
+  kind @2 :Text;                 # "hash", "array", "percpu_array", "ringbuf", ...
+  keySize @3 :UInt32;
+  valueSize @4 :UInt32;          # Of one slot.
+  valueBytes @5 :UInt32;         # As read and written from outside: of all slots.
+  maxEntries @6 :UInt32;
+  readOnly @7 :Bool;             # Programs do not write it.
+  frozen @8 :Bool;               # Nobody does.
+  links @9 :List(UInt64);        # Those whose programs use it.
+  keyType @10 :UInt32;           # In Map.types; 0: unknown.
+  valueType @11 :UInt32;
+}
+
+# The map lives at least as long as this.
+interface Map {
+  info @0 () -> Answer(MapInfo);
+  get @1 (key :Data) -> Answer(Data);                        # ENOENT; EINVAL: the key's size.
+  set @2 (key :Data, value :Data, create :Bool, replace :Bool) -> Answer(Done);  # Neither: whichever. EPERM: frozen.
+  remove @3 (key :Data) -> Answer(Done);
+  # At most `countMax` (0: 1,000; limit 10,000) elements behind `after` (empty: from the beginning).
+  dump @4 (after :Data, countMax :UInt32) -> Answer(List(MapElement));
+  ring @5 () -> Answer(RingFiles);                           # EINVAL: it is no ring buffer.
+  types @6 () -> Answer(Data);                               # BTF of the object that made it; may be empty.
+  # Keeps what is in the map now with the pinned links that use it: restored with them. EINVAL: no link is pinned.
+  pin @7 () -> Answer(Done);
+}
+
+struct MapElement {
+  key @0 :Data;
+  value @1 :Data;
+}
+
+# The two files of a ring buffer and the event that tells of records, for its one consumer.
+struct RingFiles {
+  consumer @0 :File;             # One page, to be written by the consumer.
+  ring @1 :File;                 # Read only: the producer's page, then the data.
+  event @2 :File;                # An eventfd.
+  bytes @3 :UInt32;              # Of data.
+}
+
+# --- Tracepoints -----------------------------------------------------------------------------------------------------
+
+struct TracepointInfo {
+  name @0 :Text;
+  tier @1 :Tier;
+  view @2 :Text;                 # The structure that programs see, or of internal ones the arguments in words.
+  bytes @3 :UInt32;              # Of the view.
+  programs @4 :UInt32;           # Attached now.
+}
+
+struct HostTypes {
+  btf @0 :Data;
+  buildId @1 :Text;
 }
 
 # --- Statistics of a volume ------------------------------------------------------------------------------------------
