@@ -82,8 +82,8 @@ struct coppice_submit {
   __u32 target COPPICE_WRITABLE;
   // Of COPPICE_DELAY: how long. At first 0; at most COPPICE_DELAY_NS_MAX.
   __u64 delay_ns COPPICE_WRITABLE;
-  // The bytes of a write, to be read where a comparison with data_end has shown that there are any.
-  // Of other requests there are none.
+  // The bytes of a write, to be read where a comparison with data_end has shown that there are any;
+  // further than 64 KiB no comparison helps, but coppice_payload() does. Other requests have none.
   const __u8* data COPPICE_PACKET;
   const __u8* data_end COPPICE_PACKET_END;
 };
@@ -166,31 +166,41 @@ struct coppice_timer {
 
 COPPICE_RELOCATED_END
 
-// What coppice_text() can tell.
-enum coppice_text_kind {
-  COPPICE_TEXT_VERB = 0,     // admin: "destroy".
-  COPPICE_TEXT_DATASET = 1,  // admin: what it names first, "tank/vms/a@daily".
-  COPPICE_TEXT_CALLER = 2,   // admin: who asked, "uid=1000, pid=17".
-  COPPICE_TEXT_COMMAND = 3,  // admin: all of it in one line, "destroy tank/vms recursive=true".
-  COPPICE_TEXT_EXPORT = 8,   // export.connect: the export's name.
-  COPPICE_TEXT_ADDRESS = 9,  // export.connect: where it is served, "unix:/run/coppice/tank.sock".
-  COPPICE_TEXT_PEER = 10,    // export.connect: the client, "uid=1000, pid=17" or "192.0.2.7:51234".
+// What coppice_text() can tell, at admin...
+enum coppice_admin_text {
+  COPPICE_TEXT_VERB = 0,     // "destroy".
+  COPPICE_TEXT_DATASET = 1,  // What it names first: "tank/vms/a@daily".
+  COPPICE_TEXT_CALLER = 2,   // Who asked: "uid=1000, pid=17".
+  COPPICE_TEXT_COMMAND = 3,  // All of it in one line: "destroy tank/vms/a@daily recursive=true".
+};
+// ... and at export.connect.
+enum coppice_connect_text {
+  COPPICE_TEXT_EXPORT = 0,   // The export's name.
+  COPPICE_TEXT_ADDRESS = 1,  // Where it is served: "unix:/run/coppice/tank.sock".
+  COPPICE_TEXT_PEER = 2,     // The client: "uid=1000, pid=17", or "192.0.2.7:51234".
 };
 
 #ifdef __bpf__
 
-// At admin and export.connect. Writes the text `kind`, with a zero behind it, cut to `size` bytes.
-// Returns its whole length, without the zero; -EINVAL: this hook has no such text.
+// At admin and export.connect. Copies the text `kind`, as much of it as fits, and clears what is
+// left of `size`; where it does not fit, no zero ends it. Returns how many bytes of text are there;
+// -EINVAL: this hook has no such text.
 static long (*const coppice_text)(void* context, __u32 kind, char* to, __u32 size) = (void*)0x10001;
 
 // At admin and export.connect. What those who are refused are told: the text up to its zero, in
-// `size` bytes, of which at most 255 count. Returns 0.
+// `size` bytes, of which at most 255 count. Returns how many do.
 static long (*const coppice_refuse)(void* context, const char* text, __u32 size) = (void*)0x10002;
 
 // At volume.submit. Puts bytes into the answer of a read, `offset` bytes behind where it begins; it
-// is the answer if the verdict is COPPICE_COMPLETE. Returns 0; -EINVAL: it is no read, or ends
+// is the answer if the verdict is COPPICE_COMPLETE. Returns 0; -ERANGE: it is no read, or ends
 // before these bytes do.
 static long (*const coppice_reply)(void* context, __u64 offset, const void* from,
                                    __u32 size) = (void*)0x10003;
+
+// At volume.submit. Copies bytes of a write, from `offset` bytes behind where it begins: all of it
+// can be had so, between data and data_end the first 64 KiB. Returns 0; -ERANGE: it is no write, or
+// ends before these bytes do; `to` is cleared then.
+static long (*const coppice_payload)(void* context, __u64 offset, void* to,
+                                     __u32 size) = (void*)0x10004;
 
 #endif  // __bpf__
