@@ -76,7 +76,7 @@ struct coppice_submit {
   // COPPICE_FUA is durable after the next flush only.
   __u32 flags COPPICE_WRITABLE;
   // Of COPPICE_DENY: the errno that the client gets. 0, as it is at first, means EPERM. NBD has
-  // EPERM, EIO, ENOMEM, EINVAL and ENOSPC; others become EIO.
+  // EPERM, EIO, EINVAL, ENOSPC, ENOTSUP and ESHUTDOWN; others become the nearest of them.
   __u32 error COPPICE_WRITABLE;
   // Of COPPICE_REDIRECT: which of the link's volumes, from 0. At first 0.
   __u32 target COPPICE_WRITABLE;

@@ -80,15 +80,22 @@ class ObjectReader {
     return {};
   }
 
+  // A text in a section of its own, up to its zero.
+  Result<> read_text(const char* name, std::string& into) {
+    const ElfFile::Section* section = file_.find(name);
+    if (section == nullptr) return {};
+    const auto* text = reinterpret_cast<const char*>(section->bytes.data());
+    const size_t length = ::strnlen(text, std::min<size_t>(section->bytes.size(), kTextMax));
+    if (length == kTextMax)
+      return bad_object(Errc::invalid, section->name, 0,
+                        fmt::format("a text of more than {} bytes", kTextMax - 1));
+    into.assign(text, length);
+    return {};
+  }
+
   Result<> read_notes() {
-    if (const ElfFile::Section* license = file_.find("license")) {
-      const auto* text = reinterpret_cast<const char*>(license->bytes.data());
-      const size_t length = ::strnlen(text, std::min<size_t>(license->bytes.size(), kLicenseMax));
-      if (length == kLicenseMax)
-        return bad_object(Errc::invalid, license->name, 0,
-                          fmt::format("a license of more than {} bytes", kLicenseMax - 1));
-      object_.license_.assign(text, length);
-    }
+    TRY_VOID(read_text("license", object_.license_));
+    TRY_VOID(read_text("build_id", object_.build_id_));
     if (const ElfFile::Section* version = file_.find("version")) {
       if (version->bytes.size() != sizeof(u32))
         return bad_object(Errc::invalid, version->name, 0,
@@ -110,7 +117,7 @@ class ObjectReader {
     }
   }
 
-  static constexpr size_t kLicenseMax = 256;
+  static constexpr size_t kTextMax = 256;
 
   const ElfFile& file_;
   const ReadOptions& options_;

@@ -52,6 +52,7 @@ struct ObjectProgram {
   Program program;
   std::vector<Function> functions;  // By slot; the first is the program itself.
   std::vector<Line> lines;          // By slot.
+  bool relocated = false;           // Something of it depends on the host's types (CO-RE).
 };
 
 struct ObjectMap {
@@ -90,6 +91,8 @@ class Object {
   const Btf* btf() const { return btf_ ? &*btf_ : nullptr; }  // Null: compiled without -g.
   std::string_view license() const { return license_; }
   u32 version() const { return version_; }
+  // Of the host it was made for, if it says so: the text of its section "build_id".
+  std::string_view build_id() const { return build_id_; }
 
  private:
   friend class ObjectReader;
@@ -99,7 +102,7 @@ class Object {
   std::optional<Btf> btf_;
   std::vector<ObjectProgram> programs_;
   std::vector<ObjectMap> maps_;
-  std::string license_;
+  std::string license_, build_id_;
   u32 version_ = 0;
 };
 

@@ -248,6 +248,7 @@ Result<> ProgramLinker::relocate_types(SectionFunction& function) {
       return bad(function, slot,
                  "a CO-RE relocation changes no instruction, or one that another has changed");
     function.taken[slot] = true;
+    function.relocated = true;
     if (auto done = from_.resolver->relocate(each, function.slots, slot); !done)
       return bad(function, slot, done.error().detail, done.error().code);
   }
@@ -328,6 +329,7 @@ void ProgramLinker::describe(const Placement& placement, ObjectProgram& program)
   for (const u32 each : placement.order) {
     program.functions.push_back(function_of(each, slot));
     add_lines(each, slot, program.lines);
+    program.relocated = program.relocated || functions_[each].relocated;
     slot += functions_[each].slot_count();
   }
 }

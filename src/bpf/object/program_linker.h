@@ -45,6 +45,7 @@ class ProgramLinker {
     const ElfFile::Symbol* symbol = nullptr;
     std::optional<u32> program = {};
     bool settled = false;
+    bool relocated = false;  // By the host's types.
     std::vector<Instruction> slots = {};
     std::vector<bool> taken = {};  // Slots that are second halves, or already relocated.
     std::vector<Reference> references = {};

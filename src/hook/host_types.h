@@ -1,0 +1,12 @@
+// hook/host_types.h — the types of this build that programs are relocated against, as BTF.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+namespace coppice::hook {
+
+// The contexts and views of include/coppice/bpf/, as clang compiled them.
+std::span<const std::byte> header_types();
+
+}  // namespace coppice::hook
