@@ -88,6 +88,9 @@ enum { BPF_F_RDONLY_PROG = 1 << 7 };  // In map_flags: programs only read the ma
 #define __noinline __attribute__((noinline))
 #define __weak __attribute__((weak))
 #define __hidden __attribute__((visibility("hidden")))
+// The compiler takes the variable for changed here. Between two loads of fields it keeps it from
+// making one of them, at an address that it chooses: of that the verifier knows no field.
+#define barrier_var(variable) __asm__ volatile("" : "+r"(variable))
 
 // Prints a line into the daemon's log. %d i u x X o c p s, with flags, widths, l and ll; at most
 // three values.
