@@ -334,7 +334,9 @@ TEST(AdminWindow, AllowsInTheWindowOfTheDayOnly) {
       verb.uid = 1000;
       verb.wall_ns = (20'000 * kDay + minute) * kMinute + 59 * kSecond;
       ASSERT_EQ(bed.run(&verb), inside ? COPPICE_ALLOW : COPPICE_REFUSE) << minute;
-      if (!inside) EXPECT_EQ(verb.error, static_cast<u32>(EACCES));
+      if (!inside) {
+        EXPECT_EQ(verb.error, static_cast<u32>(EACCES));
+      }
       verb.uid = 0;
       ASSERT_EQ(bed.run(&verb), u64{COPPICE_ALLOW});
     }
@@ -398,8 +400,12 @@ TEST(Fault, HappensAsOftenAsAsked) {
       const u64 verdict = bed.run(&request);
       denied += verdict == COPPICE_DENY;
       delayed += verdict == COPPICE_DELAY;
-      if (verdict == COPPICE_DENY) EXPECT_EQ(request.error, static_cast<u32>(EIO));
-      if (verdict == COPPICE_DELAY) EXPECT_EQ(request.delay_ns, 7'000'000u);
+      if (verdict == COPPICE_DENY) {
+        EXPECT_EQ(request.error, static_cast<u32>(EIO));
+      }
+      if (verdict == COPPICE_DELAY) {
+        EXPECT_EQ(request.delay_ns, 7'000'000u);
+      }
     }
     const auto near = [&](u64 count, double chance) {
       const double deviation = std::sqrt(static_cast<double>(kRequests) * chance * (1 - chance));
@@ -422,7 +428,9 @@ TEST(Fault, HappensToTheOperationsAndTheRangeOnly) {
   const auto denies = [&](coppice_operation operation, u64 offset, u64 length) {
     coppice_submit request = request_of(operation, offset, length);
     const bool denied = bed.run(&request) == COPPICE_DENY;
-    if (denied) EXPECT_EQ(request.error, static_cast<u32>(ENOSPC));
+    if (denied) {
+      EXPECT_EQ(request.error, static_cast<u32>(ENOSPC));
+    }
     return denied;
   };
   EXPECT_FALSE(denies(COPPICE_READ, 8192, 4096));
