@@ -75,13 +75,13 @@ void add_request_helpers(bpf::HelperTable& table) {
   table.add({.number = kHelperReply,
              .name = "coppice_reply",
              .function = reply,
-             .arguments = {Argument::context, Argument::anything, Argument::read, Argument::size,
-                           Argument::none}});
+             .arguments = {Argument::context, Argument::anything, Argument::read,
+                           Argument::size_or_zero, Argument::none}});
   table.add({.number = kHelperPayload,
              .name = "coppice_payload",
              .function = payload,
-             .arguments = {Argument::context, Argument::anything, Argument::written, Argument::size,
-                           Argument::none}});
+             .arguments = {Argument::context, Argument::anything, Argument::written,
+                           Argument::size_or_zero, Argument::none}});
 }
 
 }  // namespace coppice::hook

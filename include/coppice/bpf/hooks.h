@@ -166,29 +166,28 @@ struct coppice_timer {
 
 COPPICE_RELOCATED_END
 
-// What coppice_text() can tell, at admin...
-enum coppice_admin_text {
+// What coppice_text() can tell.
+enum coppice_text_kind {
+  // At admin.
   COPPICE_TEXT_VERB = 0,     // "destroy".
   COPPICE_TEXT_DATASET = 1,  // What it names first: "tank/vms/a@daily".
   COPPICE_TEXT_CALLER = 2,   // Who asked: "uid=1000, pid=17".
   COPPICE_TEXT_COMMAND = 3,  // All of it in one line: "destroy tank/vms/a@daily recursive=true".
-};
-// ... and at export.connect.
-enum coppice_connect_text {
-  COPPICE_TEXT_EXPORT = 0,   // The export's name.
-  COPPICE_TEXT_ADDRESS = 1,  // Where it is served: "unix:/run/coppice/tank.sock".
-  COPPICE_TEXT_PEER = 2,     // The client: "uid=1000, pid=17", or "192.0.2.7:51234".
+  // At export.connect.
+  COPPICE_TEXT_EXPORT = 4,   // The export's name.
+  COPPICE_TEXT_ADDRESS = 5,  // Where it is served: "unix:/run/coppice/tank.sock".
+  COPPICE_TEXT_PEER = 6,     // The client: "uid=1000, pid=17", or "192.0.2.7:51234".
 };
 
 #ifdef __bpf__
 
-// At admin and export.connect. Copies the text `kind`, as much of it as fits, and clears what is
-// left of `size`; where it does not fit, no zero ends it. Returns how many bytes of text are there;
-// -EINVAL: this hook has no such text.
+// At admin and export.connect. Copies the text `kind`, cut to `size` bytes with the zero behind it,
+// and clears what is left of them. Returns its whole length, without the zero; -EINVAL: this hook
+// has no such text.
 static long (*const coppice_text)(void* context, __u32 kind, char* to, __u32 size) = (void*)0x10001;
 
 // At admin and export.connect. What those who are refused are told: the text up to its zero, in
-// `size` bytes, of which at most 255 count. Returns how many do.
+// `size` bytes, of which at most 255 count. Returns 0.
 static long (*const coppice_refuse)(void* context, const char* text, __u32 size) = (void*)0x10002;
 
 // At volume.submit. Puts bytes into the answer of a read, `offset` bytes behind where it begins; it

@@ -8,10 +8,10 @@
 #include <atomic>
 #include <map>
 
-#include "bpf/interpreter.h"
 #include "bpf/object/object.h"
 #include "bpf/ring_buffer.h"
-#include "bpf/verify/verifier.h"
+#include "hook/helpers.h"
+#include "hook/types.h"
 
 namespace coppice::shipped {
 
@@ -46,18 +46,17 @@ class Bed {
 
   static constexpr u32 kSlots = 4;
   std::atomic<u64> now_ns = 1'000'000'000;  // What bpf_ktime_get_ns says.
-  std::string refusal;                      // What coppice_refuse() said last.
+  std::string refusal;                      // What coppice_refuse() said in the last run.
 
  private:
-  struct Runner;
-  void add_helpers();
+  void load(const std::string& name, const Settings& settings);
 
-  bpf::ProgramType type_;
-  bpf::HelperTable helpers_;
+  std::unique_ptr<hook::Types> types_;
+  bpf::HelperTable helpers_;  // The hook's, with another clock.
   std::unique_ptr<bpf::Object> object_;
   std::vector<std::unique_ptr<bpf::Map>> maps_;
   std::unique_ptr<bpf::Code> code_;
-  std::vector<std::unique_ptr<Runner>> runners_;
+  std::vector<std::unique_ptr<hook::HookMachine>> machines_;  // By slot.
 };
 
 }  // namespace coppice::shipped
