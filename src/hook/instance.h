@@ -77,8 +77,8 @@ class Loader {
  public:
   struct Order {
     std::shared_ptr<const std::vector<std::byte>> object;
-    Settings settings;
-    std::vector<std::string> programs;  // By name; empty: all of the object.
+    Settings settings = {};
+    std::vector<std::string> programs = {};  // By name; empty: all of the object.
   };
 
   // `slots`: of per-CPU maps. `build_id`: of this daemon, for programs that look at its insides.

@@ -46,10 +46,10 @@ class Redirect {
 struct Options {
   Results goes_on = 0;  // 0: the hook's default.
   ErrorPolicy on_error = ErrorPolicy::pass;
-  std::vector<u64> redirects;  // Dataset ids of the same pool, for people and the catalog.
-  u64 interval_ns = 0;         // Of a timer.
-  LinkId replaces = 0;         // The link whose function this program replaces.
-  std::string function;        // That function.
+  std::vector<u64> redirects = {};  // Dataset ids of the same pool, for people and the catalog.
+  u64 interval_ns = 0;              // Of a timer.
+  LinkId replaces = 0;              // The link whose function this program replaces.
+  std::string function = {};        // That function.
 };
 
 // Each thread that runs programs counts in a slot of its own.

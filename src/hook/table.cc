@@ -79,7 +79,8 @@ void Draft::remove(LinkId id) {
   if (!link) return;
   LinkList& list = edit(link->point);
   list.erase(place_of(list, id));
-  removed_.push_back(id);
+  added_.erase(id);
+  removed_.insert(id);
   if (link->options.replaces != 0) {
     if (const auto target = find(link->options.replaces)) {
       Link whole = *target;
@@ -170,9 +171,10 @@ Attempt<> Table::publish(Draft draft) {
     return refuse(ESTALE, fmt::format("links were changed meanwhile (revision {}, not {}): look "
                                       "again and repeat",
                                       revision_, draft.revision_));
-  if (places_.size() + draft.added_.size() - draft.removed_.size() > kLinksMax)
+  const auto known = [&](LinkId id) { return places_.contains(id); };
+  const auto gone = static_cast<size_t>(std::ranges::count_if(draft.removed_, known));
+  if (places_.size() - gone + draft.added_.size() > kLinksMax)
     return refuse(E2BIG, fmt::format("there are at most {} links", kLinksMax));
-  for (const LinkId id : draft.removed_) draft.added_.erase(id);
   for (const LinkId id : draft.removed_) places_.erase(id);
   for (const auto& [id, point] : draft.added_) places_.emplace(id, point);
   const PointLists old = points_;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "hook/lane.h"
@@ -54,7 +55,7 @@ class Draft {
   PointLists points_;
   std::map<Point, LinkList> changed_;
   std::unordered_map<LinkId, Point> added_;
-  std::vector<LinkId> removed_;
+  std::set<LinkId> removed_;  // They may have been added again, elsewhere.
   const class Table* table_ = nullptr;
 };
 

@@ -64,7 +64,7 @@ def included(lines):
 
 
 def test_files(sources):
-    """Of {path: lines} under src/: the *_test.cc, and the headers that only they reach."""
+    """Of {path: lines} under src/: the *_test.cc, the testing/*.cc, and the headers that only they reach."""
     def reached_from(front):
         reached = set()
         while front:
@@ -72,7 +72,7 @@ def test_files(sources):
             front = {"src/" + name for path in front for _, name in included(sources[path])}
             front = {path for path in front if path in sources} - reached
         return reached
-    tests = {path for path in sources if path.endswith("_test.cc")}
+    tests = {path for path in sources if path.endswith("_test.cc") or re.search(r"/testing/\w+\.cc$", path)}
     production = {path for path in sources if path.endswith(".cc")} - tests
     return reached_from(tests) - reached_from(production)
 

@@ -1,0 +1,2 @@
+// Does not say what it was made for.
+#include "probe.h"
