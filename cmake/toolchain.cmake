@@ -19,6 +19,9 @@ if(COPPICE_LLD)
   add_link_options(-B${lld_folder} -fuse-ld=lld)
 endif()
 
+# By it programs on internal tracepoints know which build they are on.
+add_link_options(-Wl,--build-id=sha1)
+
 if(COPPICE_SANITIZE)
   add_compile_options(-fsanitize=${COPPICE_SANITIZE})
   add_link_options(-fsanitize=${COPPICE_SANITIZE})

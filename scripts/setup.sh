@@ -7,7 +7,7 @@ build=(g++-12 clang-19 cmake ninja-build pkg-config liburing-dev libcapnp-dev ca
   libcli11-dev libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev libsystemd-dev liblua5.4-dev libseccomp-dev
   nettle-dev systemtap-sdt-dev llvm-19-dev)
 check=(clang-tidy-19 clang-format-19 lld-19 libclang-rt-19-dev ccache python3 python3-libnbd libnbd-bin
-  nbdkit qemu-utils fio e2fsprogs mandoc lua-check linux-source-6.12 xz-utils)
+  nbdkit qemu-utils fio e2fsprogs mandoc lua-check linux-source-6.12 xz-utils bpftrace)
 demo=(libnbd-bin qemu-utils e2fsprogs python3)
 bench=(python3 python3-libnbd libnbd-bin nbdkit qemu-utils qemu-system-common fio lua5.4)
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "channel/probes.h"
+#include "trace/fire.h"
 
 namespace coppice::channel {
 
@@ -152,7 +152,15 @@ Task<> Programs::Run::work() {
     Task<> recording = record_failure();
     (void)co_await std::move(recording);
   }
-  COPPICE_PROBE_PROGRAM_END(id_, outcome.error, outcome.verbs, outcome.instructions);
+  if (trace::on(trace::Point::program_end)) [[unlikely]]
+    trace::fire(coppice_program_end{.time_ns = started_ns_ + outcome.elapsed_ns,
+                                    .pool = pool_.guid(),
+                                    .program = id_,
+                                    .latency_ns = outcome.elapsed_ns,
+                                    .verbs = outcome.verbs,
+                                    .instructions = outcome.instructions,
+                                    .error = static_cast<u32>(outcome.error),
+                                    .began = began_});
   co_return {};
 }
 
@@ -166,7 +174,9 @@ Task<> Programs::Run::attempt() {
   Task<> starting = start();
   co_await ok(std::move(starting));
   if (stopped()) co_return {};
-  COPPICE_PROBE_PROGRAM_BEGIN(id_, program_.name.c_str(), pool_.name().c_str());
+  began_ = true;
+  if (trace::on(trace::Point::program_begin)) [[unlikely]]
+    fire_begin();
   Clerk clerk(pool_, *session_.transaction, *facts_,
               {.sync = program_.sync, .traces = observer_ != nullptr && observer_->traces()});
   Task<> conversing = converse(clerk);
@@ -262,8 +272,9 @@ Task<> Programs::Run::answer(Clerk& clerk, FrameStream& stream, FrameStream::Fra
   if (call != message::Call::page && call != message::Call::drop) {
     ++outcome.verbs;
     const bool is_verb = call <= message::Call::try_;
-    const char* name = (is_verb ? verb::table()[verb].name : name_of(call)).data();
-    COPPICE_PROBE_PROGRAM_VERB(id_, name, reply->error, elapsed_ns);
+    const std::string_view name = is_verb ? verb::table()[verb].name : name_of(call);
+    if (trace::on(trace::Point::program_verb)) [[unlikely]]
+      fire_verb(call, name, static_cast<u32>(reply->error), elapsed_ns);
     if (observer_ != nullptr && observer_->traces()) {
       VerbEvent event{.number = outcome.verbs,
                       .mode = name_of(call),
@@ -285,6 +296,31 @@ Task<> Programs::Run::answer(Clerk& clerk, FrameStream& stream, FrameStream::Fra
     turn_began_ns_ = sync_.now_ns();
   }
   co_return {};
+}
+
+void Programs::Run::fire_begin() const {
+  coppice_program_begin view{
+      .time_ns = sync_.now_ns(), .pool = pool_.guid(), .program = id_, .name = {}};
+  trace::set_text(view.name, program_.name);
+  trace::fire(view);
+}
+
+void Programs::Run::fire_verb(message::Call call, std::string_view name, u32 error,
+                              u64 elapsed_ns) const {
+  const coppice_call_mode mode = call == message::Call::sync    ? COPPICE_CALL_SYNC
+                                 : call == message::Call::check ? COPPICE_CALL_CHECK
+                                 : call == message::Call::try_  ? COPPICE_CALL_TRY
+                                                                : COPPICE_CALL_OTHER;
+  coppice_program_verb view{.time_ns = sync_.now_ns(),
+                            .pool = pool_.guid(),
+                            .program = id_,
+                            .sequence = outcome.verbs,
+                            .latency_ns = elapsed_ns,
+                            .error = error,
+                            .mode = mode,
+                            .verb = {}};
+  trace::set_text(view.verb, name);
+  trace::fire(view);
 }
 
 void Programs::Run::ended(End end) {

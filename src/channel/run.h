@@ -38,6 +38,8 @@ struct Programs::Run {
   Task<> commit(Clerk& clerk, std::string effects);
   Task<> record_failure();
   pool::HistoryRecord history() const;
+  void fire_begin() const;
+  void fire_verb(message::Call call, std::string_view name, u32 error, u64 elapsed_ns) const;
   std::string program_json() const;
   void fail_with(int error, std::string message);
   bool failed() const { return outcome.error != 0; }
@@ -59,6 +61,7 @@ struct Programs::Run {
   pool::Pool::Session session_;
   std::optional<verb::PoolFacts> facts_;
   std::unique_ptr<Interpreter> interpreter_;
+  bool began_ = false;  // It had the pool and an interpreter.
   bool ended_ = false;  // End has come.
   int killed_ = 0;      // The errno that it ends with.
   std::string why_killed_;

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "trace/point.h"
+
 namespace coppice::io {
 namespace {
 constexpr int kLooksPerClock = 16;  // When polling: reading the clock costs more than a look.
@@ -74,6 +76,8 @@ void Reactor::post(rt::Job& job) {
     job.link = top;
   } while (!mailbox_.compare_exchange_weak(top, &job, std::memory_order_seq_cst,
                                            std::memory_order_relaxed));
+  if (trace::on(trace::Point::mailbox_post)) [[unlikely]]
+    trace::fire(trace::Point::mailbox_post, {this, &job, top == nullptr});
   // `job` may have run already. Whoever found the mailbox empty wakes; the others came after him.
   if (top == nullptr && sleeping_.load(std::memory_order_seq_cst) &&
       sleeping_.exchange(false, std::memory_order_seq_cst)) {
@@ -132,6 +136,8 @@ void Reactor::run() {
 
 void Reactor::turn() {
   ++counters_.turns;
+  if (trace::on(trace::Point::reactor_turn)) [[unlikely]]
+    trace::fire(trace::Point::reactor_turn, {this, counters_.turns, counters_.jobs});
   run_completions();
   take_mailbox();
   fire_timers();
@@ -227,7 +233,11 @@ void Reactor::sleep() {
     if (ring_.wants_submit()) ring_.submit();
   } else {
     ++counters_.sleeps;
+    if (trace::on(trace::Point::reactor_sleep)) [[unlikely]]
+      trace::fire(trace::Point::reactor_sleep, {this, timeout_ns.value_or(~u64{0})});
     ring_.wait(timeout_ns);
+    if (trace::on(trace::Point::reactor_wake)) [[unlikely]]
+      trace::fire(trace::Point::reactor_wake, {this, counters_.turns});
   }
   sleeping_.store(false, std::memory_order_relaxed);
 }

@@ -94,6 +94,7 @@ class Reactor final : public rt::Executor {
   const Counters& counters() const { return counters_; }  // Own thread.
 
  private:
+  friend struct TraceTypes;
   struct Timer {
     u64 due_ns;
     u64 order;

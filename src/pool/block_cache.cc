@@ -1,5 +1,7 @@
 #include "pool/block_cache.h"
 
+#include "trace/point.h"
+
 namespace coppice::pool {
 
 void BlockCache::insert(BlockAddr addr, Txg birth, PageRef page) {
@@ -16,6 +18,8 @@ void BlockCache::insert(BlockAddr addr, Txg birth, PageRef page) {
 size_t BlockCache::evict(size_t blocks) {
   size_t done = 0;
   while (done < blocks && table_.evict()) ++done;
+  if (trace::on(trace::Point::cache_evict)) [[unlikely]]
+    trace::fire(trace::Point::cache_evict, {this, blocks, done});
   return done;
 }
 

@@ -44,6 +44,7 @@ class BlockCache {
   }
 
  private:
+  friend struct TraceTypes;
   ClockTable<PageRef> table_;
   Stats stats_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pool/catalog_codec.h"
+#include "pool/events.h"
 #include "pool/volume.h"
 #include "rt/abandon.h"
 
@@ -57,13 +58,15 @@ Engine::Engine(std::vector<Lane> lanes, Options options, Uberblock uberblock)
       disks_([this] {
         std::vector<std::unique_ptr<MeteredDisk>> disks;
         for (Lane& lane : lanes_in_) {
+          const MeteredDisk::Place place{*lane.executor, uberblock_.guid,
+                                         static_cast<u32>(disks.size())};
           disks.push_back(std::make_unique<MeteredDisk>(*lane.disk, shared_.device_bytes_read,
-                                                        shared_.device_bytes_written));
+                                                        shared_.device_bytes_written, place));
           lane.disk = disks.back().get();
         }
         return disks;
       }()),
-      nodes_(sync_executor(), *disks_[0], options_.node_cache_bytes),
+      nodes_(sync_executor(), *disks_[0], options_.node_cache_bytes, uberblock_.guid),
       sync_space_([this](u64 blocks) { return take_granted(blocks); }),
       admin_(sync_executor()) {
   shared_.cached_blocks_max = static_cast<i64>(std::max<u64>(1, options_.cache_bytes / kBlock));
@@ -85,7 +88,14 @@ Engine::~Engine() { CHECK(stopping_ || rt::Abandon::active()); }
 // What lies in grants is lost to the others: near the end, only small ones are made.
 Task<std::vector<Run>> Engine::take_granted(u64 blocks) {
   const u64 share = std::max<u64>(kGrantMin, space_->free_blocks() / kGrantShare);
-  co_return space_->take(std::min(blocks, share));
+  auto taken = space_->take(std::min(blocks, share));
+  if (trace::on(trace::Point::space_grant)) [[unlikely]] {
+    u64 granted = 0;
+    if (taken)
+      for (const Run& run : *taken) granted += run.count;
+    trace::fire(trace::Point::space_grant, {this, blocks, granted});
+  }
+  co_return std::move(taken);
 }
 
 Task<std::vector<Run>> Engine::grant(rt::Executor& home, u64 blocks) {
@@ -140,6 +150,11 @@ void Engine::stop_taking_changes(Error error) {
     failure_ = describe(error);
     warn("pool '" + name() + "' takes no more changes: " + failure_ +
          "; what was flushed is safe: mend the device and open the pool again");
+    if (trace::on(trace::Point::error)) [[unlikely]]
+      fire_error({.time_ns = sync_executor().now_ns(),
+                  .pool_guid = uberblock_.guid,
+                  .kind = COPPICE_ERROR_POOL},
+                 failed_with_);
   }
   durable_event_.pulse();
   thawed_.pulse();
@@ -173,9 +188,12 @@ Task<> Engine::run_groups() {
     }
     group_wanted_ = false;
     committing_ = true;
-    Task<> committing = commit_group();
+    Commit commit;
+    Task<> committing = commit_group(commit);
     Result<> committed = co_await std::move(committing);
     committing_ = false;
+    if (trace::on(trace::Point::txg_sync)) [[unlikely]]
+      fire_synced(commit, committed);
     group_ended_.pulse();
     if (!committed) stop_taking_changes(std::move(committed).error());
   }
@@ -251,6 +269,9 @@ Task<Txg> Engine::commit(Session session, HistoryRecord history) {
   co_await ok(none_taken_up(*session.transaction));
   const Txg group = open_;
   history.txg = group;
+  TreeEvents events;
+  if (TreeEvents::wanted()) [[unlikely]]
+    events.note(*session.transaction, *catalog_);
   catalog_->accept(std::move(session.transaction));
   limits_changed_ = true;
   catalog_->add_history(std::move(history));
@@ -259,6 +280,7 @@ Task<Txg> Engine::commit(Session session, HistoryRecord history) {
   wanted_.pulse();
   Task<> waiting = wait_durable(group);
   co_await ok(std::move(waiting));
+  events.fire(sync_executor().now_ns(), uberblock_.guid, group);
   co_return group;
 }
 
@@ -382,6 +404,8 @@ Task<std::unique_ptr<Pool::Handle>> Engine::open_volume(DatasetId id) {
   Task<Volume*> activating =
       rt::call(sync_executor(), lane.executor(), activate_on(lane, update_for(id), SnapshotId{}));
   Volume* volume = co_await ok(std::move(activating));
+  if (trace::on(trace::Point::handle_open)) [[unlikely]]
+    trace::fire(trace::Point::handle_open, {this, raw(id), false});
   co_return std::make_unique<EngineHandle>(*this, lane, *volume, raw(id));
 }
 
@@ -400,6 +424,8 @@ Task<std::unique_ptr<Pool::Handle>> Engine::open_snapshot(SnapshotId id) {
   Task<Volume*> activating =
       rt::call(sync_executor(), lane.executor(), activate_on(lane, update, id));
   Volume* volume = co_await ok(std::move(activating));
+  if (trace::on(trace::Point::handle_open)) [[unlikely]]
+    trace::fire(trace::Point::handle_open, {this, raw(id), true});
   co_return std::make_unique<EngineHandle>(*this, lane, *volume, raw(id));
 }
 
@@ -411,6 +437,8 @@ Task<Volume*> Engine::activate_on(IoLane& lane, VolumeUpdate update, SnapshotId 
 }
 
 void Engine::released(u64 user) {
+  if (trace::on(trace::Point::handle_close)) [[unlikely]]
+    trace::fire(trace::Point::handle_close, {this, user});
   const auto found = users_.find(user);
   CHECK(found != users_.end() && found->second > 0);
   if (--found->second > 0) return;

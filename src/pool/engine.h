@@ -49,6 +49,7 @@ class Engine final : public Pool, private Control {
   // Pool.
   Task<> close() override;
   const std::string& name() const override { return uberblock_.name; }
+  u64 guid() const override { return uberblock_.guid; }
   const Catalog& catalog() const override { return *catalog_; }
   Task<Session> begin(rt::Mutex::Ticket* ticket) override;
   Task<Txg> commit(Session session, HistoryRecord history) override;
@@ -75,6 +76,7 @@ class Engine final : public Pool, private Control {
 
  private:
   friend class EngineHandle;
+  friend struct TraceTypes;
   struct Commit;  // What one group's commit has gathered so far.
 
   // Control: called on any lane.
@@ -100,6 +102,7 @@ class Engine final : public Pool, private Control {
   Task<> run_groups();
   Task<> run_ticker();
   void stop_taking_changes(Error error);
+  void fire_opened() const;
 
   Result<> none_taken_up(const Transaction& transaction) const;
   Task<> before_shrinking(const Transaction& transaction);
@@ -107,7 +110,8 @@ class Engine final : public Pool, private Control {
   Task<> start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks);
 
   // group.cc
-  Task<> commit_group();
+  Task<> commit_group(Commit& commit);
+  void fire_synced(const Commit& commit, const Result<>& result) const;
   Task<> barrier(Txg closing);
   Task<> gather(Commit& commit);
   void account(Commit& commit);
@@ -211,6 +215,8 @@ class Engine final : public Pool, private Control {
 // What one group's commit has gathered so far.
 struct Engine::Commit {
   Txg txg{};
+  u64 begun_ns = 0;
+  u64 written_before_bytes = 0;  // To the device, by all lanes.
   std::vector<LaneReport> reports;
   DeadChanges dead;
   NodePtr dead_root;

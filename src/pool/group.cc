@@ -3,6 +3,7 @@
 
 #include "pool/engine.h"
 #include "pool/volume.h"
+#include "trace/fire.h"
 
 namespace coppice::pool {
 namespace {
@@ -39,16 +40,43 @@ std::vector<Change> tree_changes(const std::vector<Catalog::StoredChange>& store
   return changes;
 }
 
-Task<> Engine::commit_group() {
-  Commit commit;
+void Engine::fire_opened() const {
+  trace::fire(coppice_txg_open{.time_ns = opened_ns_, .pool = uberblock_.guid, .txg = raw(open_)});
+}
+
+void Engine::fire_synced(const Commit& commit, const Result<>& result) const {
+  u32 volumes = 0;
+  for (const LaneReport& report : commit.reports)
+    volumes += static_cast<u32>(report.volumes.size());
+  const u64 now = sync_executor().now_ns();
+  trace::fire(
+      coppice_txg_sync{.time_ns = now,
+                       .pool = uberblock_.guid,
+                       .txg = raw(commit.txg),
+                       .latency_ns = now - commit.begun_ns,
+                       .bytes = shared_.device_bytes_written - commit.written_before_bytes,
+                       .error = result ? 0 : static_cast<u32>(errno_of(result.error().code)),
+                       .volumes = volumes});
+}
+
+Task<> Engine::commit_group(Commit& commit) {
   commit.txg = open_;
   commit.dead_root = uberblock_.dead_index;
   commit.catalog_root = uberblock_.catalog;
-  const u64 begun = sync_executor().now_ns();
+  const u64 begun = commit.begun_ns = sync_executor().now_ns();
+  commit.written_before_bytes = shared_.device_bytes_written;
+  if (trace::on(trace::Point::txg_close)) [[unlikely]]
+    trace::fire(coppice_txg_close{.time_ns = begun,
+                                  .pool = uberblock_.guid,
+                                  .txg = raw(open_),
+                                  .open_ns = begun - opened_ns_,
+                                  .dirty_bytes = static_cast<u64>(shared_.open_bytes)});
   // From here until the catalog is written, no transaction is accepted: what was, is in this group.
   frozen_ = true;
   open_ = next(open_);
   opened_ns_ = begun;
+  if (trace::on(trace::Point::txg_open)) [[unlikely]]
+    fire_opened();
   shared_.open_changed = false;
   std::vector<TreeOp> ops = catalog_->take_tree_ops();
   Catalog::Uncommitted fresh = catalog_->take_uncommitted();
@@ -273,6 +301,8 @@ Task<> Engine::tell_lanes(Commit& commit) {
 
 void Engine::settle(Txg durable) {
   std::vector<Run> freed = space_->settle(durable);
+  if (trace::on(trace::Point::space_free)) [[unlikely]]
+    trace::fire(trace::Point::space_free, {this, raw(durable), freed.size()});
   size_t punched = 0;
   for (const Run& run : freed) {
     if (run.count < kPunchBlocksMin || punched == kPunchesAtOnce) continue;

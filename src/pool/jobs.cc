@@ -6,6 +6,7 @@
 
 #include "pool/engine.h"
 #include "pool/node.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 namespace {
@@ -98,6 +99,8 @@ Task<bool> Engine::run_job(Commit& commit) {
     done = co_await ok(std::move(working));
   }
   job.blocks_left -= std::min(job.blocks_left, freed);
+  if (trace::on(trace::Point::job_step)) [[unlikely]]
+    trace::fire(trace::Point::job_step, {this, job.id, done, freed});
   if (done) {
     catalog_->erase_job(job.id);
   } else {

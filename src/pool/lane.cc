@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "pool/overlay.h"
 #include "pool/volume.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 namespace {
@@ -22,7 +23,7 @@ IoLane::IoLane(Config config, Lane lane, Shared& shared, Control& control)
       control_(control),
       pages_(~u64{0}),
       cache_(static_cast<u64>(shared.cached_blocks_max) * kBlock),
-      nodes_(*lane.executor, *lane.disk, config.node_cache_bytes),
+      nodes_(*lane.executor, *lane.disk, config.node_cache_bytes, config.pool_guid),
       space_([this](u64 blocks) { return control_.grant(*lane_.executor, blocks); }) {}
 
 IoLane::~IoLane() = default;
@@ -103,6 +104,9 @@ Task<> IoLane::wait_for_room() {
 }
 
 void IoLane::replay(Volume& volume, const LogSection& section) {
+  if (trace::on(trace::Point::log_replay)) [[unlikely]]
+    trace::fire(trace::Point::log_replay,
+                {this, raw(section.volume), section.extents.size(), section.zeroed.size()});
   volume.apply_logged(section);
   for (const LogExtent& extent : section.extents)
     space_.adopt(open_, {extent.addr, static_cast<u32>(extent.crcs.size())});
@@ -121,12 +125,16 @@ Task<> IoLane::flip(Txg closing) {
     volume->flip();
     closing_.push_back(id);
   }
+  if (trace::on(trace::Point::group_flip)) [[unlikely]]
+    trace::fire(trace::Point::group_flip, {this, raw(closing), closing_.size()});
   co_return {};
 }
 
 void IoLane::release() {
   CHECK(flipping_);
   flipping_ = false;
+  if (trace::on(trace::Point::group_release)) [[unlikely]]
+    trace::fire(trace::Point::group_release, {this, raw(open_)});
   released_.pulse();
 }
 
@@ -155,6 +163,8 @@ Task<LaneReport> IoLane::write_group(Txg closing) {
   }
   report.taken = space_.report(closing);
   report.log = log_at_flip_;
+  if (trace::on(trace::Point::group_written)) [[unlikely]]
+    trace::fire(trace::Point::group_written, {this, raw(closing), closing_.size()});
   co_return report;
 }
 

@@ -138,6 +138,7 @@ class IoLane {
   Shared& shared() { return shared_; }
   Control& control() { return control_; }
   Txg open_group() const { return open_; }
+  u64 pool_guid() const { return config_.pool_guid; }
   bool flipping() const { return flipping_; }
   rt::Event& released() { return released_; }
   bool active(DatasetId id) const { return volumes_.contains(id); }
@@ -145,6 +146,7 @@ class IoLane {
   bool log_busy() const { return log_done_ < log_ticket_; }
 
  private:
+  friend struct TraceTypes;
   // What a block held when it got its place on the device.
   struct Placed {
     DirtyBlock* block;

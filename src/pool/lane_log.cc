@@ -7,6 +7,7 @@
 #include "pool/mutant.h"
 #include "pool/overlay.h"
 #include "pool/volume.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 
@@ -124,6 +125,8 @@ Task<> IoLane::log_once() {
   while (!shared_.failed && std::any_of(log_waiting_.begin(), log_waiting_.end(), unwritten))
     co_await written_.wait();
   ++log_ticket_;
+  if (trace::on(trace::Point::log_begin)) [[unlikely]]
+    trace::fire(trace::Point::log_begin, {this, log_ticket_});
   if (shared_.failed) co_return fail(Errc::io, "write the intent log of a failed pool");
   std::vector<Collected> collected;
   Task<> collecting = collect(std::exchange(log_waiting_, {}), collected);
@@ -210,6 +213,8 @@ Task<bool> IoLane::write_record(std::span<const std::byte> payload) {
   Task<> writing = disk().write(byte_offset(at), io::Disk::Parts(&head, 1));
   co_await ok(std::move(writing));
   ++shared_.log_records;
+  if (trace::on(trace::Point::log_written)) [[unlikely]]
+    trace::fire(trace::Point::log_written, {this, header.sequence, raw(at), payload.size()});
   co_return true;
 }
 

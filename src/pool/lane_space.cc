@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "trace/point.h"
+
 namespace coppice::pool {
 namespace {
 constexpr u64 kGrantMin = 64;  // 256 KiB.
@@ -47,6 +49,8 @@ Task<Run> LaneSpace::cut(u32 want) {
   last.count -= run.count;
   if (last.count == 0) free_.pop_back();
   free_blocks_ -= run.count;
+  if (trace::on(trace::Point::space_take)) [[unlikely]]
+    trace::fire(trace::Point::space_take, {this, want, raw(run.start), run.count});
   if (free_blocks_ < next_grant_ / 4 && !refilling_ && next_grant_ > kGrantMin) {
     refilling_ = true;
     refills_.spawn(refill(next_grant_));

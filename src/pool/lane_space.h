@@ -38,6 +38,7 @@ class LaneSpace final : public Allocator {
   Task<> drain() { return refills_.join(); }
 
  private:
+  friend struct TraceTypes;
   Task<Run> cut(u32 want);
   Task<> refill(u64 blocks);
   static void append(std::vector<Run>& runs, Run run);

@@ -5,7 +5,9 @@
 
 #include "base/crc32c.h"
 #include "pool/clock_table.h"
+#include "pool/events.h"
 #include "pool/mutant.h"
+#include "pool/trace_types.h"
 #include "rt/event.h"
 
 namespace coppice::pool {
@@ -27,10 +29,11 @@ size_t entries_for(u64 bytes) { return bytes / kBlock + 1; }
 }  // namespace
 
 struct NodeStore::State {
-  State(rt::Executor& on, io::Disk& from, u64 bytes)
-      : executor(on), disk(from), table(entries_for(bytes)), limit_bytes(bytes) {}
+  State(rt::Executor& on, io::Disk& from, u64 bytes, u64 pool)
+      : executor(on), disk(from), pool_guid(pool), table(entries_for(bytes)), limit_bytes(bytes) {}
   rt::Executor& executor;
   io::Disk& disk;
+  const u64 pool_guid;
   ClockTable<Ref<const Node>> table;
   std::map<std::pair<BlockAddr, Txg>, Flight*> flights;
   u64 limit_bytes;
@@ -56,16 +59,30 @@ struct NodeStore::State {
     table.insert(ptr.addr, ptr.birth, node);
     stats.bytes += bytes;
   }
+  void failed(const NodePtr& ptr, const Error& error) {
+    if (error.code != Errc::corrupt) {
+      ++stats.io_errors;
+      return;
+    }
+    ++stats.corrupt;
+    if (trace::on(trace::Point::error)) [[unlikely]]
+      fire_error({.time_ns = executor.now_ns(),
+                  .pool_guid = pool_guid,
+                  .disk_offset = byte_offset(ptr.addr),
+                  .kind = COPPICE_ERROR_CHECKSUM},
+                 error);
+  }
   Task<Ref<const Node>> read(NodePtr ptr);
 };
 
-NodeStore::NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes)
-    : state_(std::make_unique<State>(executor, disk, cache_bytes)) {}
+NodeStore::NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes, u64 pool_guid)
+    : state_(std::make_unique<State>(executor, disk, cache_bytes, pool_guid)) {}
 NodeStore::~NodeStore() = default;
 
 const NodeStore::Stats& NodeStore::stats() const { return state_->stats; }
 io::Disk& NodeStore::disk() { return state_->disk; }
 rt::Executor& NodeStore::executor() { return state_->executor; }
+u64 NodeStore::pool_guid() const { return state_->pool_guid; }
 
 void NodeStore::insert(const NodePtr& ptr, Ref<const Node> node) {
   CHECK(node && names(ptr, *node));
@@ -87,7 +104,10 @@ void NodeStore::resize(u64 cache_bytes) {
 
 Ref<const Node> NodeStore::cached(const NodePtr& ptr) {
   const Ref<const Node>* there = state_->table.find(ptr.addr, ptr.birth);
-  if (there == nullptr || !names(ptr, **there)) return {};
+  const bool found = there != nullptr && names(ptr, **there);
+  if (trace::on(trace::Point::node_lookup)) [[unlikely]]
+    trace::fire(trace::Point::node_lookup, {this, raw(ptr.addr), raw(ptr.birth), found});
+  if (!found) return {};
   ++state_->stats.hits;
   return *there;
 }
@@ -104,6 +124,8 @@ Task<Ref<const Node>> NodeStore::load(NodePtr ptr) {
     co_return fail(Errc::corrupt, "tree node: two pointers contradict each other");
   }
   ++state_->stats.misses;
+  if (trace::on(trace::Point::node_read)) [[unlikely]]
+    trace::fire(trace::Point::node_read, {this, raw(ptr.addr), ptr.blocks});
   Flight flight;
   state_->flights.emplace(key, &flight);
   auto read = co_await state_->read(ptr);
@@ -111,10 +133,8 @@ Task<Ref<const Node>> NodeStore::load(NodePtr ptr) {
   state_->flights.erase(key);
   if (flight.outcome)
     state_->insert(ptr, *flight.outcome);
-  else if (flight.outcome.error().code == Errc::corrupt)
-    ++state_->stats.corrupt;
   else
-    ++state_->stats.io_errors;
+    state_->failed(ptr, flight.outcome.error());
   flight.done.pulse();
   co_return std::move(flight.outcome);
 }
@@ -133,6 +153,17 @@ Task<Ref<const Node>> NodeStore::State::read(NodePtr ptr) {
   if (!names(ptr, **node) || (*node)->birth() != ptr.birth)
     co_return fail(Errc::corrupt, "tree node: not the one its pointer names");
   co_return std::move(node);
+}
+
+trace::Structure TraceTypes::node_store_state() {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+  using State = NodeStore::State;
+  return {"pool_NodeStoreState",
+          sizeof(State),
+          {COPPICE_FIELD(State, pool_guid), COPPICE_FIELD(State, limit_bytes),
+           COPPICE_FIELD_OF(State, stats, "pool_NodeStoreStats")}};
+#pragma GCC diagnostic pop
 }
 
 }  // namespace coppice::pool

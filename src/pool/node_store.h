@@ -20,7 +20,8 @@ namespace coppice::pool {
 
 class NodeStore {
  public:
-  NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes);
+  // `pool_guid`: for tracepoints.
+  NodeStore(rt::Executor& executor, io::Disk& disk, u64 cache_bytes, u64 pool_guid = 0);
   ~NodeStore();
 
   Ref<const Node> cached(const NodePtr& ptr);  // Null if it is not in memory.
@@ -36,8 +37,10 @@ class NodeStore {
   const Stats& stats() const;
   io::Disk& disk();
   rt::Executor& executor();
+  u64 pool_guid() const;
 
  private:
+  friend struct TraceTypes;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -5,6 +5,7 @@
 #include "pool/node_store.h"
 #include "rt/abandon.h"
 #include "rt/scope.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 namespace {
@@ -110,6 +111,8 @@ Task<> NodeWriter::State::write_run() {
 
 Task<> NodeWriter::State::write(Run where, AlignedBuffer bytes) {
   const std::span<const std::byte> part = bytes.span().first(u64{where.count} * kBlock);
+  if (trace::on(trace::Point::node_write)) [[unlikely]]
+    trace::fire(trace::Point::node_write, {&store, raw(where.start), where.count});
   co_return co_await store.disk().write(byte_offset(where.start), io::Disk::Parts(&part, 1));
 }
 

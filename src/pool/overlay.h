@@ -58,6 +58,7 @@ class Overlay {
   u64 charged_blocks = 0;  // What its blocks were charged to the pool's budget.
 
  private:
+  friend struct TraceTypes;
   void supersede(DirtyBlock& block);
   void list(DirtyBlock& block);
   void grow_table();

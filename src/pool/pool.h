@@ -103,6 +103,7 @@ class Pool {
   virtual Task<> close() = 0;
 
   virtual const std::string& name() const = 0;
+  virtual u64 guid() const = 0;
   virtual const Catalog& catalog() const = 0;
 
   // --- Administration. One transaction at a time: begin() waits for its turn.

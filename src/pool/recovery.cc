@@ -221,6 +221,8 @@ Task<> Engine::load() {
   durable_ = txg;
   open_ = next(txg);
   opened_ns_ = sync_executor().now_ns();
+  if (trace::on(trace::Point::txg_open)) [[unlikely]]
+    fire_opened();
 
   std::vector<LogSection> sections;
   std::vector<Run> log_blocks;

@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "io/aligned.h"
 #include "pool/engine.h"
+#include "pool/events.h"
 #include "pool/node.h"
 
 namespace coppice::pool {
@@ -65,8 +66,9 @@ class ScrubWalk final : public Walk {
     AlignedBuffer bytes(u64{ptr.blocks} * kBlock);
     Task<> reading = nodes_.disk().read(byte_offset(ptr.addr), bytes.span());
     Result<> read = co_await std::move(reading);
-    if (!read || crc32c(bytes.span()) != ptr.crc)
-      note("tree node at device byte " + std::to_string(byte_offset(ptr.addr)));
+    if (read && crc32c(bytes.span()) == ptr.crc) co_return {};
+    note("tree node at device byte " + std::to_string(byte_offset(ptr.addr)));
+    if (read) fire(ptr.addr);
     co_return {};
   }
   Task<> check_extent(const MapExtent& extent) {
@@ -76,6 +78,7 @@ class ScrubWalk final : public Walk {
     for (u32 i = 0; i < extent.count; ++i) {
       if (read && crc32c(bytes.span().subspan(u64{i} * kBlock, kBlock)) == extent.crcs[i]) continue;
       note("4096 bytes at " + std::to_string((extent.lba + i) * kBlock));
+      if (read) fire(extent.addr + i);
     }
     status_.examined_blocks += extent.count;
     blocks_ += extent.count;
@@ -84,6 +87,16 @@ class ScrubWalk final : public Walk {
   void note(const std::string& what) {
     ++status_.errors;
     if (status_.damaged.size() < kDamagedMax) status_.damaged.push_back(owner_ + ": " + what);
+  }
+
+  // Failed reads have been told of where the disk is read.
+  void fire(BlockAddr addr) {
+    if (!trace::on(trace::Point::error)) return;
+    fire_error({.time_ns = nodes_.executor().now_ns(),
+                .pool_guid = nodes_.pool_guid(),
+                .disk_offset = byte_offset(addr),
+                .kind = COPPICE_ERROR_CHECKSUM},
+               {Errc::corrupt, "scrub", 0, owner_ + ": a checksum is wrong", {}});
   }
 
   NodeStore& nodes_;

@@ -10,6 +10,7 @@
 
 #include "pool/tree.h"
 #include "rt/scope.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 namespace {
@@ -381,6 +382,8 @@ Task<NodePtr> merge(NodeStore& store, NodeWriter& writer, NodePtr root,
     CHECK(!changes[i].value || changes[i].value->size() <= kValueBytesMax);
     CHECK(i == 0 || changes[i - 1].key < changes[i].key);
   }
+  if (trace::on(trace::Point::tree_merge)) [[unlikely]]
+    trace::fire(trace::Point::tree_merge, {&store, raw(root.addr), changes.size()});
   Merger merger(store, writer, dropped);
   Task<NodePtr> running = merger.run(root, changes);
   Result<NodePtr> merged = co_await std::move(running);

@@ -4,6 +4,7 @@
 
 #include "pool/mutant.h"
 #include "rt/abandon.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 
@@ -51,6 +52,8 @@ void Volume::apply_logged(const LogSection& section) {
 
 void Volume::flip() {
   CHECK(!closing_);
+  if (trace::on(trace::Point::overlay_flip)) [[unlikely]]
+    trace::fire(trace::Point::overlay_flip, {this, raw(lane_.open_group()) - 1, open_->pages()});
   closing_ = std::exchange(open_, std::make_unique<Overlay>());
   closing_written = false;
 }

@@ -58,6 +58,7 @@ class Volume final : public blk::Device {
   VolumeStats stats;
 
  private:
+  friend struct TraceTypes;
   struct Partial;  // A write of part of a block that waits for the rest of it.
   struct Miss;     // A stretch of blocks to be read from the device.
 
@@ -68,8 +69,7 @@ class Volume final : public blk::Device {
   void from_extent(const ExtentView& extent, u64 lba, size_t skip, std::span<std::byte> into,
                    std::vector<Miss>& misses);
   Task<> read_miss(Miss& miss, bool last_try, bool& stale);
-  static void add_miss(std::vector<Miss>& misses, BlockAddr addr, Txg birth, u32 crc, size_t skip,
-                       std::span<std::byte> into);
+  static void add_miss(std::vector<Miss>& misses, Miss miss);
   Result<> damaged(const char* what, BlockAddr addr);
 
   // volume_write.cc

@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "io/aligned.h"
+#include "pool/events.h"
 #include "pool/volume.h"
 
 namespace coppice::pool {
@@ -14,6 +15,7 @@ constexpr int kTriesMax = 8;
 struct Volume::Miss {
   BlockAddr addr{};
   Txg birth{};
+  u64 lba = 0;
   size_t skip = 0;
   std::vector<u32> crcs;
   std::span<std::byte> into;
@@ -95,7 +97,12 @@ bool Volume::from_overlays(u64 lba, size_t skip, std::span<std::byte> into,
       if (block->page) {
         std::memcpy(into.data(), block->page.data() + skip, into.size());
       } else {
-        add_miss(misses, block->addr, Txg{}, block->crc, skip, into);
+        add_miss(misses, {.addr = block->addr,
+                          .birth = {},
+                          .lba = lba,
+                          .skip = skip,
+                          .crcs = {block->crc},
+                          .into = into});
       }
       return true;
     }
@@ -115,28 +122,39 @@ void Volume::from_extent(const ExtentView& extent, u64 lba, size_t skip, std::sp
     std::memcpy(into.data(), page.data() + skip, into.size());
     return;
   }
-  add_miss(misses, addr, extent.birth, extent.crc(index), skip, into);
+  add_miss(misses, {.addr = addr,
+                    .birth = extent.birth,
+                    .lba = lba,
+                    .skip = skip,
+                    .crcs = {extent.crc(index)},
+                    .into = into});
 }
 
-void Volume::add_miss(std::vector<Miss>& misses, BlockAddr addr, Txg birth, u32 crc, size_t skip,
-                      std::span<std::byte> into) {
+void Volume::add_miss(std::vector<Miss>& misses, Miss miss) {
   if (!misses.empty()) {
     Miss& last = misses.back();
-    const bool adjoins = last.addr + last.crcs.size() == addr && last.birth == birth &&
-                         last.into.data() + last.into.size() == into.data() &&
+    const bool adjoins = last.addr + last.crcs.size() == miss.addr && last.birth == miss.birth &&
+                         last.into.data() + last.into.size() == miss.into.data() &&
                          last.crcs.size() < kExtentBlocksMax;
     if (adjoins) {
-      last.crcs.push_back(crc);
-      last.into = {last.into.data(), last.into.size() + into.size()};
+      last.crcs.push_back(miss.crcs.front());
+      last.into = {last.into.data(), last.into.size() + miss.into.size()};
       return;
     }
   }
-  misses.push_back({addr, birth, skip, {crc}, into});
+  misses.push_back(std::move(miss));
 }
 
 // Birth 0 means a block of an overlay, whose pages are not for the cache.
 Task<> Volume::read_miss(Miss& miss, bool last_try, bool& stale) {
   const size_t count = miss.crcs.size();
+  if (trace::on(trace::Point::cache_miss)) [[unlikely]]
+    trace::fire(coppice_cache_miss{.time_ns = executor().now_ns(),
+                                   .pool = lane_.pool_guid(),
+                                   .volume = raw(id_),
+                                   .offset = miss.lba * kBlock + miss.skip,
+                                   .length = miss.into.size(),
+                                   .disk_offset = byte_offset(miss.addr)});
   AlignedBuffer bounce;
   PageRef page;
   std::span<std::byte> bytes;
@@ -179,7 +197,15 @@ Result<> Volume::damaged(const char* what, BlockAddr addr) {
                       std::to_string(byte_offset(addr)) +
                       ": the checksum is wrong; restore these blocks from a snapshot or a backup";
   lane_.control().warn(std::string("cannot ") + what + ": " + where);
-  return fail(Errc::corrupt, what, std::move(where));
+  std::unexpected<Error> failed = fail(Errc::corrupt, what, std::move(where));
+  if (trace::on(trace::Point::error)) [[unlikely]]
+    fire_error({.time_ns = executor().now_ns(),
+                .pool_guid = lane_.pool_guid(),
+                .volume = raw(id_),
+                .disk_offset = byte_offset(addr),
+                .kind = COPPICE_ERROR_CHECKSUM},
+               failed.error());
+  return failed;
 }
 
 Task<> Volume::prefetch(u64 offset, u64 length) {

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "pool/volume.h"
+#include "trace/point.h"
 
 namespace coppice::pool {
 namespace {
@@ -173,6 +174,8 @@ Task<> Volume::fill(std::list<Partial>& partials) {
       all_ready = false;
       partial.touched = false;
       partial.page = lane_.take_page();
+      if (trace::on(trace::Point::partial_read)) [[unlikely]]
+        trace::fire(trace::Point::partial_read, {this, partial.lba});
       Task<> reading = read_consistent(partial.lba * kBlock, partial.page.span());
       result = co_await std::move(reading);
       if (!result) break;
@@ -200,6 +203,8 @@ void Volume::store(u64 lba, PageRef page) {
 }
 
 void Volume::put_full(u64 lba, const std::byte* from) {
+  if (trace::on(trace::Point::page_put)) [[unlikely]]
+    trace::fire(trace::Point::page_put, {this, lba, 0, kBlock});
   if (DirtyBlock* block = open_->find(lba);
       block && raw(block->addr) == 0 && block->page && !block->page.shared()) {
     std::memcpy(block->page.data(), from, kBlock);
@@ -211,6 +216,8 @@ void Volume::put_full(u64 lba, const std::byte* from) {
 }
 
 void Volume::put_part(const Partial& partial, const std::byte* from) {
+  if (trace::on(trace::Point::page_put)) [[unlikely]]
+    trace::fire(trace::Point::page_put, {this, partial.lba, partial.skip, partial.length});
   DirtyBlock* block = open_->find(partial.lba);
   const bool in_place = block && raw(block->addr) == 0 && block->page && !block->page.shared();
   PageRef page = in_place ? block->page : lane_.take_page();

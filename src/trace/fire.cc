@@ -56,7 +56,8 @@ COPPICE_VIEW(cache_miss, 5, view.pool, view.volume, view.offset, view.length)
 COPPICE_VIEW(disk_submit, 6, view.request, view.pool, view.operation, view.offset, view.length)
 COPPICE_VIEW(disk_complete, 8, view.request, view.pool, view.operation, view.offset, view.length,
              view.latency_ns, view.error)
-COPPICE_VIEW(error, 6, view.pool, view.volume, view.error, view.kind, &view.message[0])
+COPPICE_VIEW(error, 7, view.pool, view.volume, view.error, view.kind, view.disk_offset,
+             &view.message[0])
 #undef COPPICE_VIEW
 
 namespace {

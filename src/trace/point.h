@@ -21,6 +21,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "base/types.h"
 #include "trace/points.h"
@@ -90,7 +91,8 @@ class Arguments {
   static u64 value_of(T* address) {
     return reinterpret_cast<u64>(address);
   }
-  template <std::integral T>
+  template <class T>
+    requires(std::integral<T> || std::is_enum_v<T>)
   static u64 value_of(T value) {
     return static_cast<u64>(value);
   }

@@ -36,7 +36,7 @@
   INTERNAL(node_read, 3, "pool_NodeStore *store, u64 address, u64 blocks",                         \
            "A tree node was not in memory, and is read from the disk.")                            \
   INTERNAL(node_write, 3, "pool_NodeStore *store, u64 address, u64 blocks",                        \
-           "A merge has written tree nodes.")                                                      \
+           "A merge writes tree nodes.")                                                      \
   INTERNAL(tree_merge, 3, "pool_NodeStore *store, u64 address, u64 changes",                       \
            "Sorted changes are about to be merged into the tree whose root is at `address`.")      \
   INTERNAL(log_begin, 2, "pool_IoLane *lane, u64 ticket",                                          \
@@ -83,6 +83,6 @@
            "A command of an NBD client was decoded; `type` is that of the protocol.")              \
   INTERNAL(nbd_reply, 4, "nbd_Connection *connection, u64 cookie, u64 error, u64 bytes",           \
            "The answer to a command of an NBD client is queued to be sent.")                       \
-  INTERNAL(verb_sync, 3, "u64 verb, u64 error, u64 elapsed_ns",                                    \
-           "A verb was applied to a transaction; `verb` is the address of its name.")
+  INTERNAL(verb_sync, 2, "u64 verb, u64 error",                                    \
+           "A command's verb was applied to its transaction; `verb` is the address of its name.")
 // clang-format on

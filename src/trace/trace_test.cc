@@ -1,37 +1,11 @@
 #include <gmock/gmock.h>
 
-#include <cstring>
-#include <vector>
+#include <array>
 
-#include "trace/fire.h"
+#include "trace/testing/recorder.h"
 
 namespace coppice::trace {
 namespace {
-
-class Recorder final : public Sink {
- public:
-  struct Event {
-    Point point;
-    std::vector<std::byte> bytes;
-  };
-  Recorder() { set_sink(this); }
-  ~Recorder() override { set_sink(nullptr); }
-  void fire(Point point, const void* view, size_t bytes) override {
-    const auto* from = static_cast<const std::byte*>(view);
-    events.push_back({point, {from, from + bytes}});
-  }
-  std::vector<Event> events;
-};
-
-class Enabled {
- public:
-  explicit Enabled(Point point) : point_(point) { enable(point_, 1); }
-  Enabled(const Enabled&) = delete;
-  ~Enabled() { enable(point_, -1); }
-
- private:
-  Point point_;
-};
 
 // Every point is off until somebody enables it, and off again when the last one leaves.
 TEST(Points, AreOnWhileSomebodyWantsToKnow) {
@@ -52,14 +26,14 @@ TEST(Points, AreOnWhileSomebodyWantsToKnow) {
 
 // The kernel counts in the lower half: a point is on for it without a program being told.
 TEST(Points, AreOnForTheKernelAlone) {
-  Recorder recorder;
+  Recorder recorder({});
   auto& each = coppice_trace_switches[static_cast<size_t>(Point::txg_open)];
   auto* const kernels = reinterpret_cast<unsigned char*>(&each);
   kernels[0] = 1;
   EXPECT_TRUE(on(Point::txg_open));
   EXPECT_EQ(programs(Point::txg_open), 0U);
   fire(coppice_txg_open{.time_ns = 1, .pool = 2, .txg = 3});
-  EXPECT_TRUE(recorder.events.empty());
+  EXPECT_TRUE(recorder.events().empty());
   kernels[0] = 0;
   EXPECT_FALSE(on(Point::txg_open));
 }
@@ -88,32 +62,28 @@ TEST(Points, DescribeAsManyArgumentsAsTheyHave) {
 }
 
 TEST(Fire, GivesTheSinkTheViewAsItIs) {
-  Recorder recorder;
-  const Enabled enabled(Point::snapshot);
+  Recorder recorder({Point::snapshot});
   coppice_snapshot view{.time_ns = 1, .pool = 2, .volume = 3, .snapshot = 4, .txg = 5, .name = {}};
   set_text(view.name, "pool/volume@monday");
   fire(view);
-  ASSERT_EQ(recorder.events.size(), 1U);
-  EXPECT_EQ(recorder.events[0].point, Point::snapshot);
-  ASSERT_EQ(recorder.events[0].bytes.size(), sizeof view);
-  EXPECT_EQ(std::memcmp(recorder.events[0].bytes.data(), &view, sizeof view), 0);
+  const auto told = recorder.all<coppice_snapshot>(Point::snapshot);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(std::memcmp(&told[0], &view, sizeof view), 0);
 }
 
 TEST(Fire, GivesTheSinkAnInternalPointsArguments) {
-  Recorder recorder;
-  const Enabled enabled(Point::node_read);
+  Recorder recorder({Point::node_read});
   int structure = 0;
   fire(Point::node_read, {&structure, u64{0x123456789a}, u32{7}});
-  ASSERT_EQ(recorder.events.size(), 1U);
-  u64 values[3];
-  ASSERT_EQ(recorder.events[0].bytes.size(), sizeof values);
-  std::memcpy(values, recorder.events[0].bytes.data(), sizeof values);
-  EXPECT_THAT(values, testing::ElementsAre(reinterpret_cast<u64>(&structure), 0x123456789a, 7));
+  EXPECT_THAT(
+      (recorder.all<std::array<u64, 3>>(Point::node_read)),
+      testing::ElementsAre(std::array<u64, 3>{reinterpret_cast<u64>(&structure), 0x123456789a, 7}));
 }
 
 TEST(Fire, WithoutSinkIsHarmless) {
-  const Enabled enabled(Point::txg_open);
+  enable(Point::txg_open, 1);
   fire(coppice_txg_open{.time_ns = 1, .pool = 2, .txg = 3});
+  enable(Point::txg_open, -1);
 }
 
 TEST(Texts, AreCutAndEndWithZeroes) {

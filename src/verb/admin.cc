@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "trace/point.h"
 #include "verb/refuse.h"
 
 namespace coppice::verb {
@@ -26,7 +27,10 @@ std::optional<Refusal> apply_all(Context& context, std::vector<Invocation>& invo
       if (at > 0) command += "; ";
       command += command_text(*row, each.arguments);
     }
-    if (auto refused = row->sync(context, each.arguments, changes)) return refused;
+    auto refused = row->sync(context, each.arguments, changes);
+    if (trace::on(trace::Point::verb_sync)) [[unlikely]]
+      trace::fire(trace::Point::verb_sync, {row->name.data(), refused ? refused->error : 0});
+    if (refused) return refused;
   }
   if (invocations.size() > kCommandsShown) {
     command += "; and " + std::to_string(invocations.size() - kCommandsShown) + " more";

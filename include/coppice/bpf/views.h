@@ -41,10 +41,10 @@ COPPICE_RELOCATED_BEGIN
 
 // A request reaches a volume, before any program or the volume has seen it.
 struct coppice_io_submit {
-  __u64 time_ns;
-  __u64 request;  // Of the daemon's life; io_complete has the same.
-  __u64 pool;
-  __u64 volume;     // 0: a snapshot, which nobody writes to.
+  __u64 time_ns;    // When it happened.
+  __u64 request;    // Of the daemon's life; io_complete has the same.
+  __u64 pool;       // Its guid.
+  __u64 volume;     // That it is for, or whose snapshot.
   __u64 client;     // Whose request it is.
   __u64 offset;     // Bytes from the volume's beginning; 0 for a flush.
   __u64 length;     // Bytes; 0 for a flush.
@@ -54,11 +54,11 @@ struct coppice_io_submit {
 
 // A request has been answered, by the volume or by a program.
 struct coppice_io_complete {
-  __u64 time_ns;
-  __u64 request;  // As in io_submit.
-  __u64 pool;
-  __u64 volume;
-  __u64 client;
+  __u64 time_ns;     // When it happened.
+  __u64 request;     // As in io_submit.
+  __u64 pool;        // Its guid.
+  __u64 volume;      // As in io_submit.
+  __u64 client;      // As in io_submit.
   __u64 offset;      // Bytes from the volume's beginning.
   __u64 length;      // Bytes.
   __u32 operation;   // As in io_submit.
@@ -70,11 +70,11 @@ struct coppice_io_complete {
 
 // A flush has been answered; io_submit and io_complete see it, too.
 struct coppice_flush {
-  __u64 time_ns;
-  __u64 request;  // As in io_submit.
-  __u64 pool;
-  __u64 volume;
-  __u64 client;
+  __u64 time_ns;     // When it happened.
+  __u64 request;     // As in io_submit.
+  __u64 pool;        // Its guid.
+  __u64 volume;      // As in io_submit.
+  __u64 client;      // As in io_submit.
   __u64 offset;      // 0.
   __u64 length;      // 0.
   __u32 operation;   // COPPICE_FLUSH.
@@ -86,11 +86,11 @@ struct coppice_flush {
 
 // A discard has been answered; io_submit and io_complete see it, too.
 struct coppice_discard {
-  __u64 time_ns;
-  __u64 request;  // As in io_submit.
-  __u64 pool;
-  __u64 volume;
-  __u64 client;
+  __u64 time_ns;     // When it happened.
+  __u64 request;     // As in io_submit.
+  __u64 pool;        // Its guid.
+  __u64 volume;      // As in io_submit.
+  __u64 client;      // As in io_submit.
   __u64 offset;      // Bytes from the volume's beginning.
   __u64 length;      // Bytes.
   __u32 operation;   // COPPICE_DISCARD.
@@ -102,15 +102,15 @@ struct coppice_discard {
 
 // A transaction group is open: what is written from now on belongs to it.
 struct coppice_txg_open {
-  __u64 time_ns;
-  __u64 pool;
-  __u64 txg;  // The group's number.
+  __u64 time_ns;  // When it happened.
+  __u64 pool;     // Its guid.
+  __u64 txg;      // The group's number.
 };
 
 // A transaction group is closed to new writes, and begins to be committed.
 struct coppice_txg_close {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;      // When it happened.
+  __u64 pool;         // Its guid.
   __u64 txg;          // The group's number.
   __u64 open_ns;      // How long it was open.
   __u64 dirty_bytes;  // Written to it and not yet on the disk.
@@ -118,8 +118,8 @@ struct coppice_txg_close {
 
 // A transaction group is durable, or the commit failed and the pool takes no more changes.
 struct coppice_txg_sync {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;     // When it happened.
+  __u64 pool;        // Its guid.
   __u64 txg;         // The group's number.
   __u64 latency_ns;  // Since txg_close.
   __u64 bytes;       // That all lanes wrote to the disk meanwhile.
@@ -129,8 +129,8 @@ struct coppice_txg_sync {
 
 // A snapshot is durable.
 struct coppice_snapshot {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
   __u64 volume;                   // Of which, or the group of volumes.
   __u64 snapshot;                 // The new one.
   __u64 txg;                      // The group that made it durable.
@@ -139,8 +139,8 @@ struct coppice_snapshot {
 
 // A clone is durable.
 struct coppice_clone {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
   __u64 volume;                   // The new one.
   __u64 snapshot;                 // Its origin.
   __u64 txg;                      // The group that made it durable.
@@ -150,8 +150,8 @@ struct coppice_clone {
 // A volume, a group of volumes or a snapshot has been destroyed, durably; its space is freed in the
 // background.
 struct coppice_destroy {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
   __u64 volume;                   // Which, or whose snapshot.
   __u64 snapshot;                 // 0: the volume or group itself.
   __u64 txg;                      // The group that made it durable.
@@ -160,10 +160,10 @@ struct coppice_destroy {
 
 // A client is about to be served, or was refused.
 struct coppice_export_connect {
-  __u64 time_ns;
-  __u64 pool;
-  __u64 volume;                   // 0: a snapshot is exported.
-  __u64 snapshot;                 // 0: a volume is.
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
+  __u64 volume;                   // That is exported, or whose snapshot.
+  __u64 snapshot;                 // That is exported; 0: the volume itself.
   __u64 client;                   // The number that its requests will have.
   __u64 size_bytes;               // Of what is exported.
   __u32 read_only;                // 1: it may not write.
@@ -173,8 +173,8 @@ struct coppice_export_connect {
 
 // A client has gone, and none of its requests is left.
 struct coppice_export_disconnect {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;       // When it happened.
+  __u64 pool;          // Its guid.
   __u64 volume;        // As in export_connect.
   __u64 snapshot;      // As in export_connect.
   __u64 client;        // As in export_connect.
@@ -183,7 +183,7 @@ struct coppice_export_disconnect {
 
 // A link has been attached, changed or detached.
 struct coppice_link_change {
-  __u64 time_ns;
+  __u64 time_ns;     // When it happened.
   __u64 pool;        // Of its target; 0: the whole daemon.
   __u64 volume;      // Of its target; 0: the whole daemon.
   __u64 link;        // Its number.
@@ -196,16 +196,16 @@ struct coppice_link_change {
 
 // A channel program has the pool's turn and an interpreter.
 struct coppice_program_begin {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
   __u64 program;                  // Its number.
   char name[COPPICE_NAME_BYTES];  // The program's name.
 };
 
 // One question of a channel program's has been answered.
 struct coppice_program_verb {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;                  // When it happened.
+  __u64 pool;                     // Its guid.
   __u64 program;                  // Its number.
   __u64 sequence;                 // The question's, from 1.
   __u64 latency_ns;               // Of the answer.
@@ -216,8 +216,8 @@ struct coppice_program_verb {
 
 // A channel program has ended.
 struct coppice_program_end {
-  __u64 time_ns;
-  __u64 pool;
+  __u64 time_ns;       // When it happened.
+  __u64 pool;          // Its guid.
   __u64 program;       // Its number.
   __u64 latency_ns;    // Since it was asked for, waiting for its turn included.
   __u64 verbs;         // Questions that were answered.
@@ -226,11 +226,11 @@ struct coppice_program_end {
   __u32 began;         // 1: program_begin was fired for it.
 };
 
-// A block of a volume's is not in memory, and read from the disk.
+// Blocks of a volume are not in memory, and read from the disk.
 struct coppice_cache_miss {
-  __u64 time_ns;
-  __u64 pool;
-  __u64 volume;
+  __u64 time_ns;      // When it happened.
+  __u64 pool;         // Its guid.
+  __u64 volume;       // Or snapshot.
   __u64 offset;       // Bytes from the volume's beginning.
   __u64 length;       // Bytes.
   __u64 disk_offset;  // Bytes from the beginning of the pool's disk.
@@ -238,9 +238,9 @@ struct coppice_cache_miss {
 
 // A request goes to the pool's disk.
 struct coppice_disk_submit {
-  __u64 time_ns;
-  __u64 request;  // Of the daemon's life; disk_complete has the same. It is none of io_submit's.
-  __u64 pool;
+  __u64 time_ns;    // When it happened.
+  __u64 request;    // Of the pool since it was opened; disk_complete has the same.
+  __u64 pool;       // Its guid.
   __u64 offset;     // Bytes from the disk's beginning.
   __u64 length;     // Bytes.
   __u32 operation;  // COPPICE_READ, _WRITE, _FLUSH, or _DISCARD for a hole that is punched.
@@ -249,26 +249,26 @@ struct coppice_disk_submit {
 
 // A request to the pool's disk has been answered.
 struct coppice_disk_complete {
-  __u64 time_ns;
-  __u64 request;  // As in disk_submit.
-  __u64 pool;
-  __u64 offset;      // Bytes from the disk's beginning.
-  __u64 length;      // Bytes.
-  __u32 operation;   // As in disk_submit.
-  __u32 lane;        // As in disk_submit.
-  __u64 latency_ns;  // Since disk_submit.
-  __u32 error;       // errno of the answer.
-  __u32 in_flight;   // Requests of the lane at the disk, this one included.
+  __u64 time_ns;       // When it happened.
+  __u64 request;       // As in disk_submit.
+  __u64 pool;          // Its guid.
+  __u64 offset;        // Bytes from the disk's beginning.
+  __u64 length;        // Bytes.
+  __u32 operation;     // As in disk_submit.
+  __u32 lane;          // As in disk_submit.
+  __u64 latency_ns;    // Since disk_submit.
+  __u32 error;         // errno of the answer.
+  __u32 system_error;  // What the kernel said, if it did.
 };
 
 // An error was counted: of the disk, of a checksum, or one that stopped a pool.
 struct coppice_error {
-  __u64 time_ns;
-  __u64 pool;
-  __u64 volume;                         // 0: of no single volume.
-  __u64 offset;                         // Bytes: of the volume, or of the disk if `volume` is 0.
-  __u32 error;                          // errno.
-  __u32 kind;                           // COPPICE_ERROR_DISK, _CHECKSUM or _POOL.
+  __u64 time_ns;      // When it happened.
+  __u64 pool;         // Its guid.
+  __u64 volume;       // Or snapshot; 0: of no single one, or not known.
+  __u64 disk_offset;  // Bytes from the beginning of the pool's disk; 0: of no place in it.
+  __u32 error;        // errno.
+  __u32 kind;         // COPPICE_ERROR_DISK, _CHECKSUM or _POOL.
   char message[COPPICE_MESSAGE_BYTES];  // What happened, as the log has it.
 };
 

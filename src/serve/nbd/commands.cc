@@ -3,6 +3,7 @@
 
 #include "rt/scope.h"
 #include "serve/nbd/connection.h"
+#include "trace/point.h"
 
 namespace coppice::serve::nbd {
 namespace {
@@ -90,6 +91,9 @@ u64 Connection::weight_of(const wire::Request& header) const {
 
 void Connection::execute(Request& request) {
   const wire::Request& header = request.header;
+  if (trace::on(trace::Point::nbd_receive)) [[unlikely]]
+    trace::fire(trace::Point::nbd_receive,
+                {this, header.cookie, header.command, header.offset, header.length});
   if (const Refusal refusal = check(header))
     return refuse(request, refusal.status, refusal.message);
   switch (header.command) {
@@ -294,6 +298,9 @@ void Connection::finish(Request& request) {
 
 void Connection::succeed(Request& request) {
   if (broken_) return release(request);
+  if (trace::on(trace::Point::nbd_reply)) [[unlikely]]
+    trace::fire(trace::Point::nbd_reply,
+                {this, request.header.cookie, Status::ok, request.reply.size()});
   const bool large = request.reply.size() >= kLargeReply;
   if (request.reply.empty()) {
     outbox_.add_simple(request.header.cookie, Status::ok);
@@ -308,6 +315,8 @@ void Connection::succeed(Request& request) {
 void Connection::refuse(Request& request, Status status, std::string_view message) {
   ++counters_.errors;
   if (broken_) return release(request);
+  if (trace::on(trace::Point::nbd_reply)) [[unlikely]]
+    trace::fire(trace::Point::nbd_reply, {this, request.header.cookie, status, 0});
   if (!structured_) {
     outbox_.add_simple(request.header.cookie, status);
   } else if (request.error_offset) {

@@ -53,6 +53,7 @@ class Connection {
   Task<> run();
 
  private:
+  friend struct TraceTypes;
   // Reading: connection.cc.
   enum class Parsed { request, incomplete, full, end };
   Task<> read_requests();

@@ -1,4 +1,4 @@
-// The probes are in the program, under the names and with the arguments that are promised.
+// Every tracepoint is a USDT probe of the program, with its switch as the probe's semaphore.
 #include <elf.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -6,14 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <span>
 #include <string>
 
-#include "channel/testing/stage.h"
+#include "base/check.h"
+#include "trace/fire.h"
 
-namespace coppice::channel {
+namespace coppice::trace {
 namespace {
 
 class File {  // Mapped.
@@ -41,9 +43,14 @@ class File {  // Mapped.
   std::span<const char> bytes;
 };
 
-// "provider:name" -> how many arguments, of the notes of an ELF file.
-std::map<std::string, size_t> probes_of(const File& file) {
-  std::map<std::string, size_t> probes;
+struct Probe {
+  size_t arguments = 0;
+  u64 semaphore = 0;  // Its address in the file.
+};
+
+// By name, those of provider `coppice` in the notes of an ELF file.
+std::map<std::string, Probe> probes_of(const File& file) {
+  std::map<std::string, Probe> probes;
   const auto header = file.at<Elf64_Ehdr>(0);
   for (size_t i = 0; i < header.e_shnum; ++i) {
     const auto section = file.at<Elf64_Shdr>(header.e_shoff + i * header.e_shentsize);
@@ -57,10 +64,9 @@ std::map<std::string, size_t> probes_of(const File& file) {
         const std::string provider = text;
         const std::string name = text + provider.size() + 1;
         const std::string arguments = text + provider.size() + name.size() + 2;
-        probes[provider + ":" + name] =
-            arguments.empty()
-                ? 0
-                : 1 + static_cast<size_t>(std::count(arguments.begin(), arguments.end(), ' '));
+        EXPECT_EQ(provider, "coppice");
+        probes[name] = {.arguments = static_cast<size_t>(std::ranges::count(arguments, '@')),
+                        .semaphore = file.at<u64>(body + 2 * sizeof(u64))};
       }
       at = body + (note.n_descsz + 3) / 4 * 4;
     }
@@ -68,14 +74,40 @@ std::map<std::string, size_t> probes_of(const File& file) {
   return probes;
 }
 
-TEST(Probes, AreInTheProgramWithTheirArguments) {
+// The section of the switches, in the file.
+Elf64_Shdr switches_of(const File& file) {
+  const auto header = file.at<Elf64_Ehdr>(0);
+  const auto names =
+      file.at<Elf64_Shdr>(header.e_shoff + size_t{header.e_shstrndx} * header.e_shentsize);
+  for (size_t i = 0; i < header.e_shnum; ++i) {
+    const auto section = file.at<Elf64_Shdr>(header.e_shoff + i * header.e_shentsize);
+    if (std::strcmp(file.bytes.data() + names.sh_offset + section.sh_name, ".probes") == 0)
+      return section;
+  }
+  return {};
+}
+
+TEST(Probes, AreAllTheTracepoints) {
   const File file("/proc/self/exe");
   ASSERT_FALSE(file.bytes.empty());
   const auto probes = probes_of(file);
-  EXPECT_THAT(probes, testing::IsSupersetOf({testing::Pair("coppice:program_begin", 3U),
-                                             testing::Pair("coppice:program_verb", 4U),
-                                             testing::Pair("coppice:program_end", 4U)}));
+  const auto section = switches_of(file);
+  EXPECT_EQ(probes.size(), kPoints);
+  EXPECT_EQ(section.sh_type, u32{SHT_PROGBITS});  // The kernel counts in pages of the file.
+  for (size_t i = 0; i < kPoints; ++i) {
+    const PointInfo& about = points()[i];
+    SCOPED_TRACE(about.name);
+    const auto found = probes.find(std::string(about.name));
+    ASSERT_NE(found, probes.end());
+    EXPECT_EQ(found->second.semaphore, section.sh_addr + i * sizeof(Switch));
+    if (about.tier == Tier::internal) {
+      EXPECT_EQ(found->second.arguments, about.argument_count);
+    }
+  }
+  EXPECT_EQ(probes.at("program_begin").arguments, 4U);
+  EXPECT_EQ(probes.at("program_verb").arguments, 5U);
+  EXPECT_EQ(probes.at("program_end").arguments, 5U);
 }
 
 }  // namespace
-}  // namespace coppice::channel
+}  // namespace coppice::trace
