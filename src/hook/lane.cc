@@ -9,6 +9,7 @@ thread_local Lane* lane_of_thread = nullptr;
 }  // namespace
 
 void Lane::bind_thread() { lane_of_thread = this; }
+void Lane::unbind_thread() { lane_of_thread = nullptr; }
 Lane* Lane::of_thread() { return lane_of_thread; }
 
 void Lane::refresh() {

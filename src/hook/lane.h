@@ -35,6 +35,7 @@ class Lane {
 
   // Own thread. Tracepoints that fire on it from now on are seen by programs.
   void bind_thread();
+  static void unbind_thread();
   static Lane* of_thread();  // Null: this thread runs no programs.
 
   void add(HookedDevice& device) { devices_.insert(&device); }

@@ -94,7 +94,8 @@ enum class LinkState : u8 { attached, detached, broken };
 // One version of a link; a change makes another one of the same id.
 struct Link {
   LinkId id = 0;
-  std::string name;  // Of a pinned one; empty: it is not pinned.
+  u64 pin = 0;  // Its number in the pool's catalog; 0: it is not pinned, and has no name.
+  std::string name;
   Point point;
   std::shared_ptr<const Instance> instance;  // Null: broken.
   std::string program;
@@ -109,7 +110,7 @@ struct Link {
   // While another link replaces one of its functions: the program made of both.
   std::shared_ptr<const Instance> patched;
 
-  bool pinned() const { return !name.empty(); }
+  bool pinned() const { return pin != 0; }
 };
 
 using LinkList = std::vector<std::shared_ptr<const Link>>;

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 
+#include "host/holders.h"
 #include "host/restore.h"
 #include "host/running_programs.h"
 
@@ -24,17 +25,20 @@ u64 random_seed() {
 // --- On the sync lane ---
 
 Task<std::unique_ptr<Site>> open_site(std::vector<pool::Lane> lanes, pool::Options options,
-                                      Exports& exports, rt::Executor& sync) {
+                                      Exports& exports, Hooks& hooks, rt::Executor& sync) {
   auto opening = pool::Pool::open(std::move(lanes), std::move(options));
   auto pool = co_await std::move(opening);
   if (!pool) co_return std::unexpected(std::move(pool).error());
-  auto site = std::make_unique<Site>(*std::move(pool), exports, sync);
+  auto stats = co_await (*pool)->stats();
+  if (!stats) co_return std::unexpected(stats.error());
+  auto site = std::make_unique<Site>(*std::move(pool), stats->guid, exports, sync);
+  hooks.add(*site);
   co_return site;
 }
 
 // busy: clients are connected, and not `force`. Other errors: it is closed, but not as it should
 // be.
-Task<Attempt<>> close_site(Site& site, bool force) {
+Task<Attempt<>> close_site(Site& site, Hooks& hooks, bool force) {
   Exports& exports = site.exports();
   auto turn = co_await exports.turn();
   const auto views = exports.views(&site);
@@ -44,7 +48,14 @@ Task<Attempt<>> close_site(Site& site, bool force) {
                                            view.name, view.connections, view.spec.address));
   co_await ok(exports.stop_site(site));
   turn.release();
-  co_await ok(site.pool().close());
+  hooks.remove(site);
+  co_await ok(hooks.table().settled());
+  co_await rt::yield(hooks.table().home().executor());  // Handles of redirects come home.
+  auto closed = co_await site.pool().close();
+  if (!closed) {
+    if (closed.error().code == Errc::busy) hooks.add(site);  // It stays open.
+    co_return std::unexpected(closed.error());
+  }
   co_return Attempt<>{};
 }
 
@@ -64,7 +75,9 @@ Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings,
       started_s_(loop.wall_ns() / 1'000'000'000),
       started_ns_(loop.now_ns()),
       statm_(open("/proc/self/statm", O_RDONLY | O_CLOEXEC)),
-      exports_(lanes, log_),
+      hooks_(loop, lanes, settings_.jit, log_),
+      holders_(std::make_unique<Holders>(loop, lanes, hooks_)),
+      exports_(lanes, hooks_, log_),
       programs_(std::make_unique<RunningPrograms>(loop, lanes.sync())),
       opening_(loop) {}
 
@@ -128,7 +141,8 @@ Task<Attempt<Ref<OpenPool>>> Daemon::open_locked(OpenRequest request) {
   options.dirty_bytes_max = settings_.dirty_bytes_max;
   options.seed = random_seed();
   options.warn = log_;
-  auto opening = open_site((*file)->pool_lanes(), std::move(options), exports_, lanes_.sync());
+  auto opening =
+      open_site((*file)->pool_lanes(), std::move(options), exports_, hooks_, lanes_.sync());
   auto site = co_await rt::call(loop_, lanes_.sync(), std::move(opening));
   if (!site) co_return refused(site.error());
 
@@ -197,7 +211,7 @@ Task<Attempt<>> Daemon::close_locked(Ref<OpenPool> pool, bool force) {
   auto killing = programs_->kill_all(pool, "the pool is being closed");
   co_await ok(std::move(killing));
   while (pool->users > 0) co_await pool->unused.wait();
-  auto closing = close_site(*pool->site, force);
+  auto closing = close_site(*pool->site, hooks_, force);
   auto closed = co_await rt::call(loop_, lanes_.sync(), std::move(closing));
   const bool busy = closed ? !closed->has_value() : closed.error().code == Errc::busy;
   if (busy) {
@@ -223,6 +237,9 @@ Task<> Daemon::shutdown() {
     auto closed = co_await close_pool(pool, true);
     if (closed && !*closed) log_(fmt::format("pool {}: {}", pool->name, closed->error().message));
   }
+  holders_.reset();
+  auto closing = hooks_.close();
+  co_await ok(std::move(closing));
   co_return {};
 }
 

@@ -13,18 +13,22 @@
 #include "base/ref.h"
 #include "cap/loop.h"
 #include "host/exports.h"
+#include "host/hooks.h"
 #include "host/lanes.h"
 #include "host/refusal.h"
 #include "host/site.h"
 
 namespace coppice::host {
 
+class Holders;
 class RunningPrograms;
 
 struct Settings {
   u64 cache_bytes = 256_MiB;      // Of each pool.
   u64 dirty_bytes_max = 512_MiB;  // Of each pool.
   std::string version;
+  std::string jit =
+      bpf::default_jit();  // The compiler of programs; without it they are interpreted.
 };
 
 // A pool as the main thread knows it. RPC objects hold one for as long as they like.
@@ -56,6 +60,8 @@ class Daemon {
   cap::Loop& loop() { return loop_; }
   Lanes& lanes() { return lanes_; }
   Exports& exports() { return exports_; }
+  Hooks& hooks() { return hooks_; }
+  Holders& holders() { return *holders_; }
   RunningPrograms& programs() { return *programs_; }
   const Settings& settings() const { return settings_; }
   u64 started_s() const { return started_s_; }
@@ -97,6 +103,8 @@ class Daemon {
   const u64 started_s_;
   const u64 started_ns_;
   cap::Fd statm_;  // /proc/self/statm, opened at start-up: afterwards nothing is.
+  Hooks hooks_;
+  std::unique_ptr<Holders> holders_;
   Exports exports_;
   std::unique_ptr<RunningPrograms> programs_;
   rt::Mutex opening_;

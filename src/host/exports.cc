@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "host/hooks.h"
 #include "host/nbd_listener.h"
 #include "host/site.h"
 #include "verb/properties.h"
@@ -21,8 +22,8 @@ Task<> shut_down(IoLane& lane, std::vector<u64> numbers) {
 
 }  // namespace
 
-Exports::Exports(Lanes& lanes, std::function<void(std::string)> log)
-    : lanes_(lanes), log_(std::move(log)), turn_(lanes.sync()) {}
+Exports::Exports(Lanes& lanes, Hooks& hooks, std::function<void(std::string)> log)
+    : lanes_(lanes), hooks_(hooks), log_(std::move(log)), turn_(lanes.sync()) {}
 
 Exports::~Exports() { CHECK(exports_.empty() && clients_.empty() && listeners_.empty()); }
 
@@ -192,6 +193,7 @@ void Exports::leave(u64 number) {
   const auto entry = exports_.find(client->second->export_id);
   CHECK(entry != exports_.end() && entry->second.clients > 0);
   --entry->second.clients;
+  hooks_.table().unwatch(client->second->volume);
   clients_.erase(client);
   client_left_.pulse();
 }
@@ -330,16 +332,46 @@ Task<std::vector<serve::nbd::ExportName>> Exports::names_at(std::string address)
   co_return names;
 }
 
-Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string address,
-                                                              std::string name) {
+// Whether the client may be served; what they lower is lowered.
+Result<> Exports::ask_programs(const Export& entry, const std::string& name, Client& client,
+                               bool& read_only) {
+  const serve::nbd::Limits limits;
+  coppice_connect context{};
+  context.time_ns = lanes_.sync().now_ns();
+  context.pool = client.volume.pool;
+  context.volume = client.volume.dataset;
+  context.snapshot = raw(entry.snapshot);
+  context.client = client.number;
+  context.bytes_max = limits.bytes_in_flight_max;
+  context.uid = client.peer.uid;
+  context.pid = client.peer.pid;
+  context.read_only = read_only ? 1 : 0;
+  context.requests_max = limits.requests_in_flight_max;
+  hook::Call call;
+  call.texts[COPPICE_TEXT_EXPORT] = name;
+  call.texts[COPPICE_TEXT_ADDRESS] = entry.spec.address;
+  call.texts[COPPICE_TEXT_PEER] = client.peer.text;
+  const auto objection = hook::ask(hooks_.table(), hooks_.connect(), client.volume, context, call);
+  if (objection)
+    return fail(Errc::denied, "attach",
+                objection->message.empty() ? fmt::format("a program refuses {}", client.peer.text)
+                                           : objection->message);
+  read_only = read_only || context.read_only != 0;
+  client.requests_max = std::max(context.requests_max, u32{1});
+  client.bytes_max = context.bytes_max;
+  return {};
+}
+
+Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string address, std::string name,
+                                                              Peer peer) {
   const Export* entry = find_by_name(address, name);
   if (entry == nullptr)
     co_return fail(Errc::not_found, "attach", fmt::format("no export '{}' here", name));
   Site& site = *entry->site;
   const pool::DatasetId dataset = entry->dataset;
   const pool::SnapshotId snapshot = entry->snapshot;
-  const bool read_only = entry->spec.read_only ||
-                         (raw(snapshot) == 0 && verb::read_only(site.pool().catalog(), dataset));
+  bool read_only = entry->spec.read_only ||
+                   (raw(snapshot) == 0 && verb::read_only(site.pool().catalog(), dataset));
   serve::nbd::ExportInfo info;
   info.name = name_of(*entry);
 
@@ -348,6 +380,13 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   Client& client = *made;
   client.number = next_++;
   client.export_id = entry->id;
+  client.peer = std::move(peer);
+  const pool::Snapshot* frozen = site.pool().catalog().snapshot(snapshot);
+  client.volume = {.pool = site.guid(),
+                   .dataset = raw(frozen != nullptr ? frozen->dataset : dataset)};
+  if (auto asked = ask_programs(*entry, info.name, client, read_only); !asked)
+    co_return std::unexpected(asked.error());
+  hooks_.table().watch(client.volume);
   client.writes = !read_only;
   const u64 number = client.number;
   clients_.emplace(number, std::move(made));

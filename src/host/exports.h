@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cap/descriptor.h"
+#include "hook/link.h"
 #include "host/lanes.h"
 #include "pool/pool.h"
 #include "rt/event.h"
@@ -27,10 +28,17 @@
 
 namespace coppice::host {
 
+class Hooks;
 class NbdListener;
 class Site;
 
 using ExportId = u64;  // 0 is none.
+
+// Who is at the other end of a client's socket.
+struct Peer {
+  u32 uid = ~u32{0}, pid = 0;  // Of a Unix socket.
+  std::string text;            // "uid=0, pid=17", "192.0.2.7:51234".
+};
 
 struct ExportView {
   ExportId id = 0;
@@ -60,7 +68,7 @@ class Exports {
  public:
   static constexpr size_t kExportsMax = 4096;
 
-  Exports(Lanes& lanes, std::function<void(std::string)> log);
+  Exports(Lanes& lanes, Hooks& hooks, std::function<void(std::string)> log);
   ~Exports();  // After shutdown().
 
   // The table's turn: held by whoever changes it together with a catalog.
@@ -96,13 +104,19 @@ class Exports {
 
   // --- For NbdListener.
   Task<std::vector<serve::nbd::ExportName>> names_at(std::string address);
-  Task<std::unique_ptr<serve::nbd::Attachment>> attach(std::string address, std::string name);
+  // denied: a program on export.connect refuses the client.
+  Task<std::unique_ptr<serve::nbd::Attachment>> attach(std::string address, std::string name,
+                                                       Peer peer);
 
   struct Client {
     u64 number = 0;
     ExportId export_id = 0;
     IoLane* lane = nullptr;  // Where its device lives.
+    hook::Target volume;     // Of a snapshot: the volume that it is of.
+    Peer peer;
     bool writes = false;
+    u32 requests_max = ~u32{0};  // Under way at a time,
+    u64 bytes_max = ~u64{0};     // as far as programs have lowered it.
     std::atomic<bool> doomed = false;
   };
   void leave(u64 number);  // A lease has come home.
@@ -126,9 +140,12 @@ class Exports {
   Task<> listen(const std::string& address, cap::Fd socket);
   Task<> cut_off(std::vector<u64> numbers);
   Task<> close_listener(std::string address);
+  Result<> ask_programs(const Export& entry, const std::string& name, Client& client,
+                        bool& read_only);
   bool served(const std::string& address) const;
 
   Lanes& lanes_;
+  Hooks& hooks_;
   std::function<void(std::string)> log_;
   rt::Mutex turn_;
   rt::Event client_left_;

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "hook/lane.h"
 #include "io/reactor.h"
 #include "io/socket.h"
 
@@ -14,6 +15,7 @@ namespace coppice::host {
 struct IoLane {
   std::unique_ptr<io::Reactor> reactor;
   std::unordered_map<u64, io::Socket*> clients;  // By client number; the reactor's own.
+  hook::Lane* hooks = nullptr;                   // What programs run on there.
 };
 
 class Lanes {

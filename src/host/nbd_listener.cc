@@ -1,6 +1,8 @@
 #include "host/nbd_listener.h"
 
 #include <fmt/format.h>
+#include <netdb.h>
+#include <sys/socket.h>
 
 #include "serve/nbd/transmission.h"
 
@@ -25,6 +27,41 @@ struct Farewell : rt::Job {
   }
 };
 
+Peer peer_of(int fd) {
+  Peer peer;
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return peer;
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (address.ss_family == AF_UNIX &&
+      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+    peer.uid = credentials.uid;
+    peer.pid = static_cast<u32>(credentials.pid);
+    peer.text = fmt::format("uid={}, pid={}", peer.uid, peer.pid);
+    return peer;
+  }
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  if (getnameinfo(reinterpret_cast<sockaddr*>(&address), length, host, sizeof host, port,
+                  sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+    peer.text = fmt::format("{}:{}", host, port);
+  return peer;
+}
+
+// The exports, as one client sees them: whoever asks is known.
+class Visitor final : public serve::nbd::Directory {
+ public:
+  Visitor(NbdListener& listener, Peer peer) : listener_(listener), peer_(std::move(peer)) {}
+  Task<std::vector<serve::nbd::ExportName>> list() override { return listener_.list(); }
+  Task<std::unique_ptr<serve::nbd::Attachment>> open(std::string name) override {
+    return listener_.open_for(std::move(name), peer_);
+  }
+
+ private:
+  NbdListener& listener_;
+  Peer peer_;
+};
+
 // Errors that say no more than that the client went.
 bool is_goodbye(const Error& error) {
   return error.code == Errc::closed || error.code == Errc::cancelled;
@@ -42,6 +79,13 @@ Lease::Lease(Exports& exports, rt::Executor& sync, Exports::Client& client,
       info_(std::move(info)) {}
 
 Lease::~Lease() { sync_.post(*new Farewell(exports_, client_.number, std::move(handle_))); }
+
+void Lease::begin_hooks() {
+  hooked_.emplace(
+      *client_.lane->hooks, unhooked(),
+      hook::HookedDevice::Who{
+          .volume = client_.volume, .client = client_.number, .doomed = &client_.doomed});
+}
 
 NbdListener::NbdListener(Lanes& lanes, IoLane& home, Exports& exports, std::string address,
                          std::function<void(std::string)> log)
@@ -100,7 +144,8 @@ Task<> NbdListener::accept_all(std::unique_ptr<io::Listener> listener) {
 
 Task<> NbdListener::serve(int fd) {
   auto socket = std::make_unique<io::RingSocket>(*home_.reactor, fd);
-  auto negotiated = co_await lobby_.negotiate(*socket);
+  Visitor visitor(*this, peer_of(fd));
+  auto negotiated = co_await lobby_.negotiate(*socket, &visitor);
   if (!negotiated) co_return {};  // Whoever cannot say what it wants has not been a client.
   IoLane& lane = *static_cast<Lease&>(*negotiated->attachment).client().lane;
   if (&lane == &home_) {
@@ -130,7 +175,13 @@ Task<> NbdListener::serve_here(io::Socket& socket, serve::nbd::Negotiated& negot
   IoLane& lane = *client.lane;
   lane.clients.emplace(client.number, &socket);
   if (client.doomed) socket.shutdown();  // It was cut off before we knew its socket.
-  auto served = co_await serve::nbd::serve_transmission(socket, negotiated, limits_);
+  auto& lease = static_cast<Lease&>(*negotiated.attachment);
+  lease.begin_hooks();
+  serve::nbd::Limits limits = limits_;
+  limits.requests_in_flight_max = std::min(limits.requests_in_flight_max, client.requests_max);
+  limits.bytes_in_flight_max = std::min(limits.bytes_in_flight_max, client.bytes_max);
+  auto served = co_await serve::nbd::serve_transmission(socket, negotiated, limits);
+  lease.end_hooks();
   lane.clients.erase(client.number);
   co_return served;
 }
@@ -142,7 +193,11 @@ Task<std::vector<serve::nbd::ExportName>> NbdListener::list() {
 }
 
 Task<std::unique_ptr<serve::nbd::Attachment>> NbdListener::open(std::string name) {
-  auto ask = exports_.attach(address_, std::move(name));
+  return open_for(std::move(name), {});
+}
+
+Task<std::unique_ptr<serve::nbd::Attachment>> NbdListener::open_for(std::string name, Peer peer) {
+  auto ask = exports_.attach(address_, std::move(name), std::move(peer));
   auto attached = co_await rt::call(*home_.reactor, lanes_.sync(), std::move(ask));
   co_return attached;
 }

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 
+#include "hook/hooked_device.h"
 #include "host/exports.h"
 #include "host/read_only_device.h"
 #include "io/net.h"
@@ -23,15 +25,21 @@ class Lease final : public serve::nbd::Attachment {
         std::unique_ptr<pool::Pool::Handle> handle, serve::nbd::ExportInfo info);
   ~Lease() override;
   const serve::nbd::ExportInfo& info() const override { return info_; }
-  blk::Device& device() override { return info_.read_only ? guard_ : handle_->device(); }
+  blk::Device& device() override { return hooked_ ? *hooked_ : unhooked(); }
   Exports::Client& client() { return client_; }
+  // On the device's lane, while it is served: its requests are shown to programs.
+  void begin_hooks();
+  void end_hooks() { hooked_.reset(); }
 
  private:
+  blk::Device& unhooked() { return info_.read_only ? guard_ : handle_->device(); }
+
   Exports& exports_;
   rt::Executor& sync_;
   Exports::Client& client_;  // Lives until leave().
   std::unique_ptr<pool::Pool::Handle> handle_;
   ReadOnlyDevice guard_;
+  std::optional<hook::HookedDevice> hooked_;
   serve::nbd::ExportInfo info_;
 };
 
@@ -49,6 +57,7 @@ class NbdListener final : public serve::nbd::Directory {
 
   Task<std::vector<serve::nbd::ExportName>> list() override;
   Task<std::unique_ptr<serve::nbd::Attachment>> open(std::string name) override;
+  Task<std::unique_ptr<serve::nbd::Attachment>> open_for(std::string name, Peer peer);
 
  private:
   Task<> accept_all(std::unique_ptr<io::Listener> listener);

@@ -11,6 +11,7 @@
 
 #include "cap/server.h"
 #include "host/daemon.h"
+#include "host/holders.h"
 #include "host/running_programs.h"
 #include "host/wire.h"
 #include "schema/coppice.capnp.h"

@@ -1,5 +1,5 @@
 // host/rpc_dataset.cc — Dataset and Snapshot objects.
-#include "host/rpc.h"
+#include "host/rpc_link.h"
 
 namespace coppice::host {
 namespace {
@@ -121,6 +121,14 @@ class DatasetServer final : public schema::Dataset::Server, private TargetObject
   kj::Promise<void> inherit(InheritContext context) override { return inherit_of(context); }
   kj::Promise<void> export_(ExportContext context) override { return export_of(context); }
   kj::Promise<void> unexport(UnexportContext context) override { return unexport_of(context); }
+
+  kj::Promise<void> attach(AttachContext context) override {
+    return reply(*caller_.daemon, context,
+                 attach_programs(caller_, pool_, target_.dataset, context.getParams().getSpec()),
+                 [caller = caller_](auto& results, Attachment attached) {
+                   write(results.initValue(), caller, std::move(attached));
+                 });
+  }
 
   kj::Promise<void> destroy(DestroyContext context) override {
     auto invocation = verb_of("destroy");

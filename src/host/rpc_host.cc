@@ -1,7 +1,7 @@
 // host/rpc_host.cc — the bootstrap object: opens pools and tells of the daemon as a whole.
 #include <fmt/format.h>
 
-#include "host/rpc.h"
+#include "host/rpc_link.h"
 #include "host/status.h"
 
 namespace coppice::host {
@@ -94,6 +94,29 @@ class HostServer final : public schema::Host::Server {
 
   kj::Promise<void> killProgram(KillProgramContext context) override {
     return reply_kill(caller_, context.getParams().getId(), "killed by " + caller_.who, context);
+  }
+
+  kj::Promise<void> attach(AttachContext context) override {
+    return reply(daemon(), context, attach_programs(caller_, {}, {}, context.getParams().getSpec()),
+                 [caller = caller_](auto& results, Attachment attached) {
+                   write(results.initValue(), caller, std::move(attached));
+                 });
+  }
+  kj::Promise<void> links(LinksContext context) override { return reply_links(caller_, context); }
+  kj::Promise<void> link(LinkContext context) override { return reply_link(caller_, context); }
+  kj::Promise<void> adoptLink(AdoptLinkContext context) override {
+    return reply_adopt(caller_, context);
+  }
+  kj::Promise<void> maps(MapsContext context) override { return reply_maps(caller_, context); }
+  kj::Promise<void> map(MapContext context) override { return reply_map(caller_, context); }
+
+  kj::Promise<void> tracepoints(TracepointsContext context) override {
+    write(context.getResults().initValue(trace::kPoints));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> types(TypesContext context) override {
+    write(context.getResults().initValue());
+    return kj::READY_NOW;
   }
 
  private:

@@ -18,11 +18,12 @@ namespace coppice::host {
 // Made and used on the sync lane; destroyed anywhere, after its pool was closed.
 class Site final : public verb::ExportTable {
  public:
-  Site(std::unique_ptr<pool::Pool> pool, Exports& exports, rt::Executor& sync)
-      : pool_(std::move(pool)), exports_(exports), admin_(*pool_, *this, sync) {}
+  Site(std::unique_ptr<pool::Pool> pool, u64 guid, Exports& exports, rt::Executor& sync)
+      : pool_(std::move(pool)), guid_(guid), exports_(exports), admin_(*pool_, *this, sync) {}
   Site(const Site&) = delete;
 
   pool::Pool& pool() { return *pool_; }
+  u64 guid() const { return guid_; }
   const pool::Pool& pool() const { return *pool_; }
   verb::Admin& admin() { return admin_; }
   Exports& exports() { return exports_; }
@@ -46,6 +47,7 @@ class Site final : public verb::ExportTable {
  private:
   u32 pending_ = 0;
   std::unique_ptr<pool::Pool> pool_;
+  const u64 guid_;
   Exports& exports_;
   verb::Admin admin_;
 };

@@ -29,10 +29,11 @@ wire::OptionReply reply_of(Errc code) {
 // The conversation with one client. Every option is answered before the next is read.
 class Negotiation {
  public:
-  Negotiation(io::Socket& socket, Lobby& lobby)
+  Negotiation(io::Socket& socket, Lobby& lobby, Directory& directory)
       : stream_(socket,
                 std::max<size_t>(lobby.limits_.option_bytes_max, wire::OptionHeader::kBytes)),
         lobby_(lobby),
+        directory_(directory),
         limits_(lobby.limits_) {}
   Task<Negotiated> run();
 
@@ -58,6 +59,7 @@ class Negotiation {
 
   OptionStream stream_;
   Lobby& lobby_;
+  Directory& directory_;
   const Limits& limits_;
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;
@@ -164,7 +166,7 @@ Task<> Negotiation::list(Data data) {
     refuse(kOption, wire::OptionReply::err_invalid, "this option has no data");
     co_return {};
   }
-  auto names = co_await lobby_.directory_.list();
+  auto names = co_await directory_.list();
   if (!names) {
     refuse(kOption, reply_of(names.error().code), describe(names.error()));
     co_return {};
@@ -311,7 +313,7 @@ Task<> Negotiation::attach(std::string name) {
   if (result_.attachment && attached_name_ == name) co_return {};
   result_.attachment.reset();
   attached_name_ = name;
-  auto opened = co_await lobby_.directory_.open(std::move(name));
+  auto opened = co_await directory_.open(std::move(name));
   if (!opened) co_return std::unexpected(std::move(opened).error());
   CHECK(*opened != nullptr);
   result_.attachment = *std::move(opened);
@@ -365,14 +367,14 @@ Lobby::~Lobby() {
   CHECK(!tick_.posted);
 }
 
-Task<Negotiated> Lobby::negotiate(io::Socket& socket) {
+Task<Negotiated> Lobby::negotiate(io::Socket& socket, Directory* directory) {
   if (closed_) co_return fail(Errc::closed, "negotiating with an NBD client");
   if (visitors_.size() >= limits_.negotiations_max)
     co_return fail(Errc::too_big, "negotiating with one more NBD client");
   visitors_.push_back({socket, home_.now_ns() + limits_.negotiation_ns});
   const auto visitor = std::prev(visitors_.end());
   watch();
-  Negotiation negotiation(socket, *this);
+  Negotiation negotiation(socket, *this, directory != nullptr ? *directory : directory_);
   auto negotiated = co_await negotiation.run();
   const bool overdue = visitor->overdue;
   visitors_.erase(visitor);

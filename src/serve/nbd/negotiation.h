@@ -18,7 +18,8 @@ class Lobby {
   // Fixed-newstyle negotiation, up to the client's choice of an export. Errors end the connection:
   // closed (the client left), timed_out, too_big (the lobby is full), invalid (not an NBD client,
   // or one that broke the protocol).
-  Task<Negotiated> negotiate(io::Socket& socket);
+  // `directory`: what this client is shown in place of the lobby's; outlives the task. Or null.
+  Task<Negotiated> negotiate(io::Socket& socket, Directory* directory = nullptr);
 
   void shutdown();   // Cuts off all who are here, and whoever comes later.
   Task<> drained();  // After shutdown() and the end of all negotiate() tasks: no timer is left.

@@ -1,0 +1,549 @@
+// host/rpc_link.cc — Link and Map objects: programs on hook points, and what is in their maps.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bpf/object/elf.h"
+#include "bpf/ring_buffer.h"
+#include "hook/host_types.h"
+#include "host/rpc_link.h"
+
+namespace coppice::host {
+namespace {
+
+using hook::LinkId;
+
+template <class Interface>
+class Carrier final : public Interface::Server {
+ public:
+  explicit Carrier(cap::Fd fd) : fd_(std::move(fd)) {}
+  kj::Maybe<int> getFd() override { return fd_.get(); }
+
+ private:
+  cap::Fd fd_;
+};
+
+schema::Tier wire_tier(hook::Tier tier) {
+  return tier == hook::Tier::stable ? schema::Tier::STABLE : schema::Tier::INTERNAL;
+}
+
+// A task on the sync lane.
+template <class T>
+Task<Attempt<T>> on_sync(Daemon& daemon, Task<Attempt<T>> task) {
+  return rt::call(daemon.loop(), daemon.lanes().sync(), std::move(task));
+}
+
+// --- Orders -------------------------------------------------------------------------------------
+
+hook::Loader::Order read_order(schema::ObjectSpec::Reader from) {
+  const auto bytes = from.getObject();
+  const auto* data = reinterpret_cast<const std::byte*>(bytes.begin());
+  return {.object = std::make_shared<const std::vector<std::byte>>(data, data + bytes.size()),
+          .settings = read_settings(from.getSettings()),
+          .programs = {}};
+}
+
+AttachOrder::Program read_place(schema::ProgramPlace::Reader from) {
+  AttachOrder::Program program;
+  program.name = read_text(from.getProgram());
+  const auto position = from.getPosition();
+  using Where = hook::Place::Where;
+  if (position.isFirst()) program.place = {Where::first, 0};
+  if (position.isBefore()) program.place = {Where::before, position.getBefore()};
+  if (position.isAfter()) program.place = {Where::after, position.getAfter()};
+  read_options(from.getOptions(), program);
+  return program;
+}
+
+Task<Attempt<LinkTable>> attach_there(Hooks& hooks, Site* site, pool::DatasetId dataset,
+                                      AttachOrder order) {
+  auto attaching = hooks.attach(site, dataset, std::move(order));
+  auto ids = co_await ok(std::move(attaching));
+  if (!ids) co_return refused(ids.error());
+  std::vector<LinkView> views;
+  for (const LinkId id : *ids)
+    if (auto view = hooks.view(id)) views.push_back(*std::move(view));
+  co_return Attempt<LinkTable>(
+      LinkTable{.views = std::move(views), .revision = hooks.table().revision(), .statistics = {}});
+}
+
+struct AttachWishes {
+  hook::Loader::Order object;
+  AttachOrder order;
+  std::string pin;
+};
+
+// `pool` null: to the daemon.
+Task<Attempt<Attachment>> attach(Daemon& daemon, Ref<OpenPool> pool, pool::DatasetId dataset,
+                                 AttachWishes wishes) {
+  Hooks& hooks = daemon.hooks();
+  for (const auto& each : wishes.order.programs)
+    if (!each.name.empty()) wishes.object.programs.push_back(each.name);
+  auto loading = hooks.load(std::move(wishes.object));
+  auto loaded = co_await ok(std::move(loading));
+  if (!loaded) co_return refused(loaded.error());
+  wishes.order.instance = *std::move(loaded);
+  if (wishes.order.programs.size() == 1 && wishes.order.programs[0].name.empty() &&
+      wishes.order.instance->programs.size() == 1)
+    wishes.order.programs[0].name = wishes.order.instance->programs[0].name;
+  Site* site = pool ? pool->site.get() : nullptr;
+  if (pool && site == nullptr)
+    co_return refused(ENOENT, "the pool " + pool->name + " is closed: open it again");
+  auto attaching = attach_there(hooks, site, dataset, std::move(wishes.order));
+  auto running =
+      pool ? daemon.in_pool(pool, std::move(attaching)) : on_sync(daemon, std::move(attaching));
+  auto table = co_await ok(std::move(running));
+  if (!table) co_return refused(table.error());
+  Attachment attached;
+  std::vector<LinkId> ids;
+  for (const auto& view : table->views) ids.push_back(view.link->id);
+  attached.views = std::move(table->views);
+  attached.revision = table->revision;
+  auto handle = daemon.holders().make_handle(std::move(ids));
+  if (!handle) co_return refused(handle.error());
+  attached.handle = *std::move(handle);
+  co_return Attempt<Attachment>(std::move(attached));
+}
+
+// --- Maps ---------------------------------------------------------------------------------------
+
+class MapServer final : public schema::Map::Server {
+ public:
+  MapServer(Caller caller, MapView view) : caller_(std::move(caller)), view_(std::move(view)) {}
+
+  kj::Promise<void> info(InfoContext context) override {
+    write(context.getResults().initValue(), view_);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> get(GetContext context) override {
+    const auto key = context.getParams().getKey();
+    if (key.size() != spec().key_size) return wrong_size(context, "key", spec().key_size);
+    std::vector<std::byte> value(map().value_bytes());
+    const int result = map().read(bytes_of(key), value);
+    if (result != 0) return refuse(context, -result, "there is no such element");
+    context.getResults().setValue(data_of(value));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> set(SetContext context) override {
+    const auto params = context.getParams();
+    const auto value = params.getValue();
+    if (view_.map->frozen)
+      return refuse(context, EPERM, "its programs were verified with what is in it: it is frozen");
+    if (params.getKey().size() != spec().key_size)
+      return wrong_size(context, "key", spec().key_size);
+    if (value.size() != map().value_bytes())
+      return wrong_size(context, "value", map().value_bytes());
+    u64 flags = bpf::kAny;
+    if (params.getCreate() && !params.getReplace()) flags = bpf::kNoExist;
+    if (params.getReplace() && !params.getCreate()) flags = bpf::kExist;
+    const int result =
+        map().write(bytes_of(params.getKey()), {bytes_of(value), value.size()}, flags);
+    if (result != 0) return refuse(context, -result, "the element was not set");
+    context.getResults().initValue();
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> remove(RemoveContext context) override {
+    const auto key = context.getParams().getKey();
+    if (view_.map->frozen) return refuse(context, EPERM, "it is frozen");
+    if (key.size() != spec().key_size) return wrong_size(context, "key", spec().key_size);
+    const int result = map().remove(bytes_of(key));
+    if (result != 0) return refuse(context, -result, "the element was not removed");
+    context.getResults().initValue();
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> dump(DumpContext context) override {
+    constexpr u32 kCountDefault = 1000, kCountMax = 10'000;
+    constexpr size_t kBytesMax = 8_MiB;
+    const auto params = context.getParams();
+    const auto after = params.getAfter();
+    if (after.size() != 0 && after.size() != spec().key_size)
+      return wrong_size(context, "key", spec().key_size);
+    const u32 wanted = params.getCountMax() == 0 ? kCountDefault : params.getCountMax();
+    const size_t element = spec().key_size + map().value_bytes();
+    const size_t count_max = std::max<size_t>(
+        std::min<size_t>(std::min(wanted, kCountMax), kBytesMax / std::max<size_t>(element, 1)), 1);
+    std::vector<std::byte> key(after.size() == 0 ? 0 : spec().key_size);
+    std::copy(after.begin(), after.end(), reinterpret_cast<kj::byte*>(key.data()));
+    std::vector<std::pair<std::vector<std::byte>, std::vector<std::byte>>> found;
+    while (found.size() < count_max) {
+      std::vector<std::byte> next(spec().key_size);
+      if (map().next_key(key.empty() ? nullptr : key.data(), next.data()) != 0) break;
+      std::vector<std::byte> value(map().value_bytes());
+      if (map().read(next.data(), value) == 0) found.emplace_back(next, std::move(value));
+      key = std::move(next);
+    }
+    auto list = context.getResults().initValue(static_cast<u32>(found.size()));
+    for (u32 i = 0; i < list.size(); ++i) {
+      list[i].setKey(data_of(found[i].first));
+      list[i].setValue(data_of(found[i].second));
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> ring(RingContext context) override {
+    if (spec().kind != bpf::MapKind::ringbuf)
+      return refuse(context, EINVAL, "it is no ring buffer");
+    const auto& ring = static_cast<bpf::RingBuffer&>(map());
+    const auto copy = [](int fd) { return cap::Fd(fcntl(fd, F_DUPFD_CLOEXEC, 3)); };
+    cap::Fd consumer = copy(ring.consumer_fd()), data = copy(ring.ring_fd()),
+            event = copy(ring.event_fd());
+    if (!consumer || !data || !event)
+      return refuse(context, EMFILE, "there are no descriptors left");
+    auto files = context.getResults().initValue();
+    files.setConsumer(kj::heap<Carrier<schema::File>>(std::move(consumer)));
+    files.setRing(kj::heap<Carrier<schema::File>>(std::move(data)));
+    files.setEvent(kj::heap<Carrier<schema::File>>(std::move(event)));
+    files.setBytes(spec().max_entries);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> types(TypesContext context) override {
+    const auto file = bpf::ElfFile::read(*view_.map->object);
+    const auto* section = file ? file->find(".BTF") : nullptr;
+    context.getResults().setValue(section != nullptr ? data_of(section->bytes)
+                                                     : capnp::Data::Reader());
+    return kj::READY_NOW;
+  }
+
+ private:
+  static const std::byte* bytes_of(capnp::Data::Reader data) {
+    return reinterpret_cast<const std::byte*>(data.begin());
+  }
+  static capnp::Data::Reader data_of(std::span<const std::byte> bytes) {
+    return {reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()};
+  }
+  bpf::Map& map() { return *view_.map->map; }
+  const bpf::MapSpec& spec() { return map().spec(); }
+  template <class Context>
+  kj::Promise<void> refuse(Context& context, int error, std::string_view why) {
+    write_refusal(context.getResults().initRefusal(),
+                  {error, fmt::format("the map '{}': {}", view_.map->name, why), {}});
+    return kj::READY_NOW;
+  }
+  template <class Context>
+  kj::Promise<void> wrong_size(Context& context, std::string_view what, size_t size) {
+    return refuse(context, EINVAL, fmt::format("a {} has {} bytes", what, size));
+  }
+  static void write(schema::MapInfo::Builder to, const MapView& view) { host::write(to, view); }
+
+  Caller caller_;
+  MapView view_;
+};
+
+Task<Attempt<std::vector<MapView>>> list_maps(Hooks& hooks) {
+  co_return Attempt<std::vector<MapView>>(hooks.maps());
+}
+
+void write_maps(capnp::List<schema::MapEntry>::Builder to, const Caller& caller,
+                const std::vector<MapView>& views) {
+  for (u32 i = 0; i < to.size(); ++i) {
+    to[i].setMap(kj::heap<MapServer>(caller, views[i]));
+    write(to[i].initInfo(), views[i]);
+  }
+}
+
+// --- Links --------------------------------------------------------------------------------------
+
+class LinkServer final : public schema::Link::Server {
+ public:
+  LinkServer(Caller caller, const LinkView& view)
+      : caller_(std::move(caller)), id_(view.link->id), last_(view) {
+    // What is remembered of a link must not keep it.
+    auto memory = std::make_shared<hook::Link>(*view.link);
+    memory->redirects.clear();
+    memory->bound.reset();
+    memory->state = hook::LinkState::detached;
+    last_.link = std::move(memory);
+    holders().hold(id_);
+  }
+  ~LinkServer() noexcept { holders().let_go(id_); }
+
+  kj::Promise<void> info(InfoContext context) override {
+    return reply(daemon(), context, on_sync(daemon(), look(daemon().hooks(), id_, last_)),
+                 [&holders = holders()](auto& results, const LinkView& view) {
+                   write(results.initValue(), view, holders);
+                 });
+  }
+
+  kj::Promise<void> update(UpdateContext context) override {
+    const auto params = context.getParams();
+    auto object = read_order(params.getObject());
+    std::string program = read_text(params.getProgram());
+    if (!program.empty()) object.programs = {program};
+    return reply(daemon(), context,
+                 update_link(daemon(), id_, std::move(object), std::move(program),
+                             read_text(params.getExpected())),
+                 [&holders = holders()](auto& results, const LinkView& view) {
+                   write(results.initValue(), view, holders);
+                 });
+  }
+
+  kj::Promise<void> detach(DetachContext context) override {
+    return reply(daemon(), context, on_sync(daemon(), detach_link(daemon().hooks(), id_)), done);
+  }
+
+  kj::Promise<void> handle(HandleContext context) override {
+    auto handle = holders().make_handle({id_});
+    if (handle) {
+      context.getResults().setValue(kj::heap<Carrier<schema::LinkHandle>>(*std::move(handle)));
+    } else {
+      cap::write_refusal(context.getResults().initRefusal(), handle.error());
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> maps(MapsContext context) override {
+    return reply(daemon(), context, on_sync(daemon(), list_maps(daemon().hooks())),
+                 [id = id_, caller = caller_](auto& results, std::vector<MapView> views) {
+                   std::erase_if(views, [id](const MapView& view) {
+                     return std::ranges::find(view.links, id) == view.links.end();
+                   });
+                   write_maps(results.initValue(static_cast<u32>(views.size())), caller, views);
+                 });
+  }
+
+ private:
+  Daemon& daemon() { return *caller_.daemon; }
+  Holders& holders() { return caller_.daemon->holders(); }
+
+  static Task<Attempt<LinkView>> look(Hooks& hooks, LinkId id, LinkView last) {
+    if (auto view = hooks.view(id)) co_return Attempt<LinkView>(*std::move(view));
+    co_return Attempt<LinkView>(std::move(last));
+  }
+  static Task<Attempt<LinkView>> replace_there(Hooks& hooks, LinkId id,
+                                               std::shared_ptr<const hook::Instance> instance,
+                                               std::string program, std::string expected) {
+    auto updated = hooks.update(id, std::move(instance), std::move(program), expected);
+    if (!updated) co_return refused(updated.error());
+    co_return Attempt<LinkView>(*hooks.view(id));
+  }
+  static Task<Attempt<LinkView>> update_link(Daemon& daemon, LinkId id, hook::Loader::Order object,
+                                             std::string program, std::string expected) {
+    auto loading = daemon.hooks().load(std::move(object));
+    auto loaded = co_await ok(std::move(loading));
+    if (!loaded) co_return refused(loaded.error());
+    auto replacing = replace_there(daemon.hooks(), id, *std::move(loaded), std::move(program),
+                                   std::move(expected));
+    auto view = co_await on_sync(daemon, std::move(replacing));
+    co_return view;
+  }
+  static Task<Attempt<>> detach_link(Hooks& hooks, LinkId id) {
+    hooks.detach({id});
+    co_await ok(hooks.table().settled());
+    co_return Attempt<>{};
+  }
+
+  Caller caller_;
+  LinkId id_;
+  LinkView last_;  // For when it is no more.
+};
+
+void write_entries(capnp::List<schema::LinkEntry>::Builder to, const Caller& caller,
+                   const std::vector<LinkView>& views) {
+  for (u32 i = 0; i < to.size(); ++i) {
+    to[i].setLink(kj::heap<LinkServer>(caller, views[i]));
+    write(to[i].initInfo(), views[i], caller.daemon->holders());
+  }
+}
+
+Task<Attempt<LinkView>> find_link(Hooks& hooks, LinkId id) {
+  auto view = hooks.view(id);
+  if (!view) co_return refused(ENOENT, fmt::format("there is no link {}", id));
+  co_return Attempt<LinkView>(*std::move(view));
+}
+
+Task<Attempt<LinkTable>> list_links(Hooks& hooks) {
+  co_return Attempt<LinkTable>(LinkTable{.views = hooks.links(),
+                                         .revision = hooks.table().revision(),
+                                         .statistics = hooks.table().statistics()});
+}
+
+}  // namespace
+
+void read_options(schema::LinkOptions::Reader from, AttachOrder::Program& to) {
+  to.goes_on = read_texts(from.getGoOn());
+  to.redirects = read_texts(from.getRedirects());
+  to.options.on_error = from.getOnError() == schema::LinkOptions::ErrorPolicy::DENY
+                            ? hook::ErrorPolicy::deny
+                            : hook::ErrorPolicy::pass;
+  to.options.interval_ns = from.getIntervalNs();
+  to.options.replaces = from.getReplaces();
+  to.options.function = read_text(from.getFunction());
+}
+
+void write(schema::MapInfo::Builder to, const MapView& view) {
+  const hook::SharedMap& map = *view.map;
+  const bpf::MapSpec& spec = map.map->spec();
+  to.setId(map.id);
+  to.setName(map.name);
+  to.setKind(bpf::name_of(spec.kind));
+  to.setKeySize(spec.key_size);
+  to.setValueSize(spec.value_size);
+  to.setValueBytes(static_cast<u32>(map.map->value_bytes()));
+  to.setMaxEntries(spec.max_entries);
+  to.setReadOnly(map.read_only);
+  to.setFrozen(map.frozen);
+  to.setKeyType(map.key_type);
+  to.setValueType(map.value_type);
+  auto links = to.initLinks(static_cast<u32>(view.links.size()));
+  for (u32 i = 0; i < links.size(); ++i) links.set(i, view.links[i]);
+}
+
+void write(schema::LinkInfo::Builder to, const LinkView& view, const Holders& holders) {
+  const hook::Link& link = *view.link;
+  to.setId(link.id);
+  to.setName(link.name);
+  to.setHook(link.point.type->name);
+  to.setTarget(view.target);
+  to.setProgram(link.program);
+  to.setAuthor(link.author);
+  to.setState(static_cast<schema::LinkInfo::State>(link.state));
+  to.setProblem(link.problem);
+  const hook::Counts counts = link.counters->sum();
+  to.setRuns(counts.runs);
+  to.setRunNs(counts.run_ns);
+  to.setDrops(counts.drops);
+  to.setErrors(counts.errors);
+  to.setDenials(counts.denials);
+  to.setPosition(view.position);
+  to.setCreatedS(link.created_s);
+  to.setHolders(holders.count(link.id));
+  auto options = to.initOptions();
+  const auto& results = link.point.type->results;
+  const hook::Results goes_on =
+      link.options.goes_on != 0 ? link.options.goes_on : link.point.type->goes_on;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < results.size(); ++i)
+    if ((goes_on >> i & 1) != 0) names.push_back(results[i]);
+  write_texts(options.initGoOn(static_cast<u32>(names.size())), names);
+  options.setOnError(link.options.on_error == hook::ErrorPolicy::deny
+                         ? schema::LinkOptions::ErrorPolicy::DENY
+                         : schema::LinkOptions::ErrorPolicy::PASS);
+  write_texts(options.initRedirects(static_cast<u32>(view.redirects.size())), view.redirects);
+  options.setIntervalNs(link.options.interval_ns);
+  options.setReplaces(link.options.replaces);
+  options.setFunction(link.options.function);
+  if (!link.instance) return;
+  to.setHash(link.instance->hash);
+  auto settings = to.initSettings(static_cast<u32>(link.instance->settings.size()));
+  u32 at = 0;
+  for (const auto& [name, value] : link.instance->settings) {
+    settings[at].setName(name);
+    settings[at++].setValue(value);
+  }
+  const hook::LoadedProgram* program = link.instance->find(link.program);
+  if (program == nullptr) return;
+  to.setTier(wire_tier(program->tier));
+  to.setInstructionsMax(program->instructions_max);
+  to.setMachineCode(program->native != nullptr);
+}
+static_assert(static_cast<int>(schema::LinkInfo::State::BROKEN) ==
+              static_cast<int>(hook::LinkState::broken));
+
+Task<Attempt<Attachment>> attach_programs(const Caller& caller, Ref<OpenPool> pool,
+                                          pool::DatasetId dataset,
+                                          schema::AttachSpec::Reader spec) {
+  AttachWishes wishes;
+  wishes.object = read_order(spec.getObject());
+  for (const auto each : spec.getPrograms()) wishes.order.programs.push_back(read_place(each));
+  wishes.order.tier_min =
+      spec.getMinTier() == schema::Tier::STABLE ? hook::Tier::stable : hook::Tier::internal;
+  wishes.order.revision = spec.getRevision();
+  wishes.order.author = caller.who;
+  wishes.pin = read_text(spec.getPin());
+  return attach(*caller.daemon, std::move(pool), dataset, std::move(wishes));
+}
+
+void write(schema::Attached::Builder to, const Caller& caller, Attachment attached) {
+  write_entries(to.initLinks(static_cast<u32>(attached.views.size())), caller, attached.views);
+  to.setRevision(attached.revision);
+  if (attached.handle)
+    to.setHandle(kj::heap<Carrier<schema::LinkHandle>>(std::move(attached.handle)));
+}
+
+kj::Promise<void> reply_links(const Caller& caller, LinksContext context) {
+  Daemon& daemon = *caller.daemon;
+  return reply(daemon, context, on_sync(daemon, list_links(daemon.hooks())),
+               [caller](auto& results, const LinkTable& table) {
+                 auto to = results.initValue();
+                 to.setRevision(table.revision);
+                 to.setSwaps(table.statistics.swaps);
+                 to.setQuiescenceNsLast(table.statistics.quiescence_ns_last);
+                 to.setQuiescenceNsMax(table.statistics.quiescence_ns_max);
+                 write_entries(to.initLinks(static_cast<u32>(table.views.size())), caller,
+                               table.views);
+               });
+}
+
+kj::Promise<void> reply_link(const Caller& caller, LinkContext context) {
+  Daemon& daemon = *caller.daemon;
+  return reply(daemon, context,
+               on_sync(daemon, find_link(daemon.hooks(), context.getParams().getId())),
+               [caller](auto& results, const LinkView& view) {
+                 results.setValue(kj::heap<LinkServer>(caller, view));
+               });
+}
+
+kj::Promise<void> reply_adopt(const Caller& caller, AdoptLinkContext context) {
+  return cap::take_descriptor(context.getParams().getHandle())
+      .then([caller, context](Result<cap::Fd> fd) mutable -> kj::Promise<void> {
+        Daemon& daemon = *caller.daemon;
+        const auto ids = fd ? daemon.holders().links_of(*fd) : std::vector<LinkId>{};
+        if (ids.empty()) {
+          write_refusal(context.getResults().initRefusal(),
+                        {EINVAL, "the descriptor is no handle of a link of this daemon", {}});
+          return kj::READY_NOW;
+        }
+        return reply(daemon, context, on_sync(daemon, find_link(daemon.hooks(), ids.front())),
+                     [caller](auto& results, const LinkView& view) {
+                       results.setValue(kj::heap<LinkServer>(caller, view));
+                     });
+      });
+}
+
+kj::Promise<void> reply_maps(const Caller& caller, MapsContext context) {
+  Daemon& daemon = *caller.daemon;
+  return reply(daemon, context, on_sync(daemon, list_maps(daemon.hooks())),
+               [caller](auto& results, const std::vector<MapView>& views) {
+                 write_maps(results.initValue(static_cast<u32>(views.size())), caller, views);
+               });
+}
+
+kj::Promise<void> reply_map(const Caller& caller, MapContext context) {
+  Daemon& daemon = *caller.daemon;
+  return reply(
+      daemon, context, on_sync(daemon, list_maps(daemon.hooks())),
+      [caller, id = context.getParams().getId()](auto& results, const std::vector<MapView>& views) {
+        for (const MapView& view : views) {
+          if (view.map->id != id) continue;
+          results.setValue(kj::heap<MapServer>(caller, view));
+          return;
+        }
+        write_refusal(results.initRefusal(), {ENOENT, fmt::format("there is no map {}", id), {}});
+      });
+}
+
+void write(capnp::List<schema::TracepointInfo>::Builder to) {
+  const auto all = trace::points();
+  for (u32 i = 0; i < to.size(); ++i) {
+    const trace::PointInfo& info = all[i];
+    to[i].setName(std::string(info.name));
+    to[i].setTier(wire_tier(info.tier));
+    to[i].setView(std::string(info.arguments));
+    to[i].setBytes(info.bytes);
+    to[i].setPrograms(trace::programs(static_cast<trace::Point>(i)));
+  }
+}
+
+void write(schema::HostTypes::Builder to) {
+  const auto btf = hook::header_types();
+  to.setBtf({reinterpret_cast<const kj::byte*>(btf.data()), btf.size()});
+  to.setBuildId(hook::build_id());
+}
+
+}  // namespace coppice::host

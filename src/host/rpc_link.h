@@ -1,0 +1,44 @@
+// host/rpc_link.h — what Host, Pool and Dataset answer about links, maps and tracepoints.
+#pragma once
+
+#include "host/rpc.h"
+
+namespace coppice::host {
+
+struct LinkTable {
+  std::vector<LinkView> views;
+  u64 revision = 0;
+  hook::Table::Statistics statistics;
+};
+
+void read_options(schema::LinkOptions::Reader from, AttachOrder::Program& to);
+void write(schema::LinkInfo::Builder to, const LinkView& view, const Holders& holders);
+void write(schema::MapInfo::Builder to, const MapView& view);
+void write(capnp::List<schema::TracepointInfo>::Builder to);  // Of trace::kPoints.
+void write(schema::HostTypes::Builder to);
+
+struct Attachment {
+  std::vector<LinkView> views;
+  u64 revision = 0;
+  cap::Fd handle;  // None of pinned ones.
+};
+// Host.attach (`pool` null) and Dataset.attach. Reads `spec` at once.
+Task<Attempt<Attachment>> attach_programs(const Caller& caller, Ref<OpenPool> pool,
+                                          pool::DatasetId dataset, schema::AttachSpec::Reader spec);
+void write(schema::Attached::Builder to, const Caller& caller, Attachment attached);
+// What the methods of Host get.
+using LinksContext =
+    capnp::CallContext<schema::Host::LinksParams, schema::Answer<schema::LinkTable>>;
+using LinkContext = capnp::CallContext<schema::Host::LinkParams, schema::Answer<schema::Link>>;
+using AdoptLinkContext =
+    capnp::CallContext<schema::Host::AdoptLinkParams, schema::Answer<schema::Link>>;
+using MapsContext =
+    capnp::CallContext<schema::Host::MapsParams, schema::Answer<capnp::List<schema::MapEntry>>>;
+using MapContext = capnp::CallContext<schema::Host::MapParams, schema::Answer<schema::Map>>;
+kj::Promise<void> reply_links(const Caller& caller, LinksContext context);
+kj::Promise<void> reply_link(const Caller& caller, LinkContext context);
+kj::Promise<void> reply_adopt(const Caller& caller, AdoptLinkContext context);
+kj::Promise<void> reply_maps(const Caller& caller, MapsContext context);
+kj::Promise<void> reply_map(const Caller& caller, MapContext context);
+
+}  // namespace coppice::host
