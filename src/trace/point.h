@@ -2,8 +2,8 @@
 //
 // Theory. A tracepoint has a switch of 32 bits: the lower half counts the tools of the kernel that
 // attached to its USDT probe (the kernel counts it, up and down, in our memory), the upper half
-// counts programs (enable()). While both are 0, `on()` is one comparison with memory and one branch
-// that is not taken, and nothing of the arguments is computed; fire() is out of line.
+// counts programs (enable()). While both are 0, `on()` is a load, a test and a branch that is not
+// taken, and nothing of the arguments is computed; fire() is out of line.
 //
 //   if (trace::on(trace::Point::txg_open)) [[unlikely]]
 //     trace::fire(coppice_txg_open{.time_ns = now_ns, .pool = guid, .txg = raw(open)});

@@ -4,20 +4,30 @@
 
 namespace coppice::trace {
 
-[[gnu::aligned(kFunctionBytes), gnu::noinline]] u64 without(u64 number) { return number + 1; }
+// Behind calls, so that what is counted is the question alone and not what a function sets up that
+// has others to call.
+namespace {
+volatile u64 work = 0;
+[[gnu::noinline]] void tell_of_group() {
+  fire(coppice_txg_open{.time_ns = work, .pool = 2, .txg = 3});
+}
+[[gnu::noinline]] void tell_of_read() { fire(Point::node_read, {work, 1, 2}); }
+}  // namespace
 
-[[gnu::aligned(kFunctionBytes), gnu::noinline]] u64 with_one(u64 number) {
+[[gnu::aligned(kFunctionBytes), gnu::noinline]] void without() { work = 1; }
+
+[[gnu::aligned(kFunctionBytes), gnu::noinline]] void with_one() {
   if (on(Point::txg_open)) [[unlikely]]
-    fire(coppice_txg_open{.time_ns = number, .pool = 2, .txg = 3});
-  return number + 1;
+    return tell_of_group();
+  work = 2;
 }
 
-[[gnu::aligned(kFunctionBytes), gnu::noinline]] u64 with_two(u64 number) {
+[[gnu::aligned(kFunctionBytes), gnu::noinline]] void with_two() {
   if (on(Point::txg_open)) [[unlikely]]
-    fire(coppice_txg_open{.time_ns = number, .pool = 2, .txg = 3});
+    return tell_of_group();
   if (on(Point::node_read)) [[unlikely]]
-    fire(Point::node_read, {&number, number, 1});
-  return number + 1;
+    return tell_of_read();
+  work = 3;
 }
 
 }  // namespace coppice::trace

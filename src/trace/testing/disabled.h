@@ -2,13 +2,13 @@
 // counts. Built as a release is, in every build.
 #pragma once
 
-#include "base/types.h"
+#include <cstddef>
 
 namespace coppice::trace {
 
-inline constexpr size_t kFunctionBytes = 256;  // None is longer; the next begins behind.
-u64 without(u64 number);
-u64 with_one(u64 number);
-u64 with_two(u64 number);
+inline constexpr std::size_t kFunctionBytes = 256;  // None is longer; the next begins behind.
+void without();
+void with_one();
+void with_two();
 
 }  // namespace coppice::trace
