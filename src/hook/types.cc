@@ -36,8 +36,14 @@ Result<bpf::Layout> layout_of(const bpf::Btf& btf, std::string_view structure) {
     if (!size || member.bitfield_size != 0 || member.bit_offset % 8 != 0)
       return fail(Errc::invalid, kWhat,
                   fmt::format("{}.{} is no plain field", structure, member.name));
-    layout.fields.push_back(
-        {.name = std::string(member.name), .offset = member.bit_offset / 8, .size = *size});
+    bpf::Field field{
+        .name = std::string(member.name), .offset = member.bit_offset / 8, .size = *size};
+    const auto& plain = btf.plain(member.type);
+    if (plain.kind == bpf::Btf::Kind::pointer && btf.plain(plain.type).is_composite()) {
+      field.kind = bpf::FieldKind::btf;
+      field.type = btf.skip_modifiers(plain.type);
+    }
+    layout.fields.push_back(std::move(field));
   }
   for (u32 i = 1; i < btf.count(); ++i) {
     const auto& tag = btf.type(i);
@@ -108,7 +114,8 @@ Result<std::unique_ptr<Types>> Types::make(std::span<const std::byte> btf) {
   return types;
 }
 
-// A stable tracepoint shows its view; an internal one its arguments, as numbers.
+// A stable tracepoint shows its view; an internal one its arguments, as numbers where the types do
+// not say more.
 Result<> Types::add_tracepoints() {
   for (size_t i = 0; i < trace::kPoints; ++i) {
     const trace::PointInfo& info = trace::info(static_cast<trace::Point>(i));
@@ -119,8 +126,9 @@ Result<> Types::add_tracepoints() {
                     .results = {"pass", "stop"},
                     .instructions_max = kRequestInstructionsMax,
                     .tracepoint = static_cast<trace::Point>(i)};
-    if (info.tier == Tier::stable) {
-      TRY_VOID(add(std::move(point), fmt::format("coppice_{}", info.name), probing_));
+    const std::string view = fmt::format("coppice_{}", info.name);
+    if (info.tier == Tier::stable || btf_.find(view, bpf::Btf::Kind::structure)) {
+      TRY_VOID(add(std::move(point), view, probing_));
       continue;
     }
     bpf::ProgramType& type = point.type;
