@@ -42,6 +42,11 @@ constexpr Function kFunctions[] = {
     {"pool.list.properties", "name", 1, "", "name, value and source of each property"},
     {"pool.list.user_properties", "name", 1, "", "the same of users' properties alone"},
     {"pool.list.system_properties", "name", 1, "", "the names of the native properties"},
+    {"pool.list.links", "name", 1, "",
+     "name, dataset, hook, hash of its object, program and instance, of each pinned link of it and "
+     "all below, in the order in which they run"},
+    {"pool.list.objects", "name", 1, "",
+     "hash, name (or nil) and whether links use it, of each eBPF object that the pool keeps"},
     {"pool.list.exports", "name", 1, "",
      "name, protocol, address, whether read-only, whether pinned, of each running export of it and "
      "all below"},

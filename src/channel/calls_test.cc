@@ -124,6 +124,63 @@ TEST_F(Calls, ListsHaveTheirRows) {
   EXPECT_EQ(all.back(), "my:owner");
 }
 
+TEST_F(Calls, ListsOfLinksAndObjectsHaveThoseOfTheView) {
+  const std::string hash(pool::kObjectHashBytes, 'a');
+  stage.exports.objects.push_back({.hash = hash,
+                                   .name = {},
+                                   .bytes = "object",
+                                   .settings = {},
+                                   .programs = {{"limit", "volume.submit", pool::Tier::stable}}});
+  stage.play({do_verb("link", {"tank/w", hash, "limit", "l"}), ask(Call::list, {"links", "tank"}),
+              ask(Call::page, {i64{1}, i64{0}, i64{0}}), ask(Call::list, {"objects", "tank"}),
+              ask(Call::page, {i64{2}, i64{0}, i64{0}}),
+              do_verb("link", {"other/w", hash, "limit", "m"}),
+              do_verb("link", {"tank/w", hash, "limit", "m"}, {{"redirects", "other/w"}})});
+  ASSERT_EQ(stage.recital.answers.size(), 7U);
+  EXPECT_EQ(stage.recital.answers[0].error, 0) << stage.recital.answers[0].message;
+  const auto only_row = [&](size_t number) {
+    const Value& page = stage.recital.answers[number].value;
+    const List& rows = std::get<List>(std::get<List>(page.data)[0].data);
+    EXPECT_EQ(rows.size(), 1U);
+    return rows.empty() ? Value() : rows[0];
+  };
+  EXPECT_TRUE(only_row(2) == Value(List{"l", "tank/w", "volume.submit", hash, "limit", "l"}));
+  EXPECT_TRUE(only_row(4) == Value(List{hash, Value(), true}));
+  EXPECT_EQ(stage.recital.answers[5].error, EXDEV);
+  EXPECT_EQ(stage.recital.answers[6].error, EXDEV);
+  expect_fatal(ask(Call::list, {"objects", "tank/w"}), EINVAL, "objects are the pool's");
+}
+
+// Refuses snapshots, and remembers what it was asked.
+class Keeper final : public verb::Gate {
+ public:
+  std::optional<verb::Refusal> admit(const Question& question) override {
+    seen.push_back(std::string(question.row.name) + " " + question.caller +
+                   (question.in_program ? " program" : "") + (question.dry_run ? " dry" : ""));
+    if (question.row.name != "snapshot") return std::nullopt;
+    return verb::Refusal{EPERM, "no snapshots today", {}};
+  }
+  std::vector<std::string> seen;
+};
+
+TEST_F(Calls, TheGateIsAskedBeforeEachVerb) {
+  Keeper keeper;
+  stage.exports.keeper = &keeper;
+  stage.play({do_verb("snapshot", {"tank/w@s"}), ask(Call::exists, {"tank/w@s"}),
+              ask_verb(Call::check, "snapshot", {"tank/w@s"}), do_verb("create", {"tank/x"})});
+  ASSERT_EQ(stage.recital.answers.size(), 4U);
+  EXPECT_EQ(stage.recital.answers[0].error, EPERM);
+  EXPECT_EQ(stage.recital.answers[0].message, "no snapshots today");
+  EXPECT_TRUE(stage.recital.answers[1].value == Value(false));
+  EXPECT_EQ(stage.recital.answers[2].error, EPERM) << "check tells the truth";
+  EXPECT_EQ(stage.recital.answers[3].error, 0);
+  stage.play({ask_verb(Call::try_, "create", {"tank/y"})}, false);
+  EXPECT_EQ(keeper.seen, (std::vector<std::string>{
+                             "snapshot uid=0, pid=1 program", "snapshot uid=0, pid=1 program dry",
+                             "create uid=0, pid=1 program", "create uid=0, pid=1 program dry"}));
+  stage.exports.keeper = nullptr;
+}
+
 TEST_F(Calls, ListsOfExportsHaveThoseOfTheViewAndThoseThatRun) {
   const auto v = find_dataset(stage.bed.pool->catalog(), "tank/g/v");
   stage.exports.running.push_back(

@@ -207,10 +207,24 @@ Answer Clerk::run_verb(Ask& ask, std::string& command) {
   if (options_.traces) command = command_text(row, *bound);
   if (const std::string* name = name_outside(*bound, pool_name_))
     return outside(row.name, *name, pool_name_);
-  if (ask.call != Call::check) return apply(row, *bound);
+  const bool check = ask.call == Call::check;
+  if (auto refusal = ask_gate(row, *bound, check || !options_.sync)) {
+    return refused(*std::move(refusal));
+  }
+  if (!check) return apply(row, *bound);
   const verb::Context context(transaction_, facts_, &ledger_);
   if (auto refusal = row.check(context, *bound)) return refused(*std::move(refusal));
   return {};
+}
+
+std::optional<verb::Refusal> Clerk::ask_gate(const verb::Row& row, const verb::Arguments& arguments,
+                                             bool dry_run) {
+  if (options_.gate == nullptr) return std::nullopt;
+  return options_.gate->admit({.row = row,
+                               .arguments = arguments,
+                               .caller = facts_.caller(),
+                               .in_program = true,
+                               .dry_run = dry_run});
 }
 
 Answer Clerk::apply(const verb::Row& row, const verb::Arguments& arguments) {

@@ -16,6 +16,7 @@
 #include "channel/lists.h"
 #include "message/program.h"
 #include "verb/accounts.h"
+#include "verb/admin.h"
 
 namespace coppice::channel {
 
@@ -26,8 +27,9 @@ inline constexpr size_t kSavepointsMax = 1024;
 class Clerk {
  public:
   struct Options {
-    bool sync = true;     // The program may change the pool.
-    bool traces = false;  // Reply::command is wanted.
+    bool sync = true;            // The program may change the pool.
+    bool traces = false;         // Reply::command is wanted.
+    verb::Gate* gate = nullptr;  // Null: every verb is admitted.
   };
   Clerk(pool::Pool& pool, pool::Transaction& transaction, const verb::Facts& facts,
         Options options);
@@ -55,6 +57,8 @@ class Clerk {
   using Values = message::List;
 
   message::Answer answer_value(message::Ask& ask, std::string& command);
+  std::optional<verb::Refusal> ask_gate(const verb::Row& row, const verb::Arguments& arguments,
+                                        bool dry_run);
   message::Answer run_verb(message::Ask& ask, std::string& command);
   message::Answer apply(const verb::Row& row, const verb::Arguments& arguments);
   message::Answer get(const Values& arguments);

@@ -89,8 +89,8 @@ bool is_outside(std::string_view name, std::string_view pool) {
 }
 
 const std::string* name_outside(const verb::Arguments& arguments, std::string_view pool) {
-  static constexpr std::array<std::string_view, 5> kNames = {"name", "names", "snapshot",
-                                                             "snapshots", "source"};
+  static constexpr std::array<std::string_view, 7> kNames = {
+      "name", "names", "snapshot", "snapshots", "source", "target", "redirects"};
   for (std::string_view argument : kNames) {
     const auto place = arguments.find(argument);
     if (place == arguments.end()) continue;

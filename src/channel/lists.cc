@@ -88,6 +88,30 @@ std::vector<Lists::Row> Lists::exports_below(DatasetId top) const {
   return rows;
 }
 
+// In the order in which each dataset's hooks run them.
+std::vector<Lists::Row> Lists::links_below(DatasetId top) const {
+  std::vector<Row> rows;
+  for (DatasetId id : verb::subtree(view_, top)) {
+    const pool::PinnedLinks& links = view_.dataset(id)->links;
+    if (links.empty()) continue;
+    const std::string target = full_name(view_, id);
+    for (const pool::PinnedLink& link : links) {
+      rows.push_back({link.name, target, link.hook, link.object, link.program, link.instance});
+    }
+  }
+  return rows;
+}
+
+// Nameless ones with nil.
+std::vector<Lists::Row> Lists::objects() const {
+  std::vector<Row> rows;
+  for (const std::string& hash : view_.objects()) {
+    const std::string& name = view_.object(hash)->name;
+    rows.push_back({hash, name.empty() ? Value() : Value(name), view_.linked(hash)});
+  }
+  return rows;
+}
+
 std::expected<Lists::Items, std::string> Lists::find(std::string_view what,
                                                      std::string_view name) const {
   const std::string trying = "cannot list " + std::string(what) + " of '" + std::string(name) + "'";
@@ -124,6 +148,11 @@ std::expected<Lists::Items, std::string> Lists::find(std::string_view what,
   if (what == "snapshots") return view_.snapshots(target.dataset);
   if (what == "bookmarks") return Marks{target.dataset, view_.bookmarks(target.dataset)};
   if (what == "exports") return exports_below(target.dataset);
+  if (what == "links") return links_below(target.dataset);
+  if (what == "objects") {
+    if (target.dataset != view_.root()) return refuse("objects are the pool's");
+    return objects();
+  }
   if (what == "descendants") {
     std::vector<DatasetId> below = verb::subtree(view_, target.dataset);
     below.erase(below.begin());

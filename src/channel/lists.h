@@ -56,6 +56,8 @@ class Lists {
 
   std::expected<Items, std::string> find(std::string_view what, std::string_view name) const;
   std::vector<Row> exports_below(pool::DatasetId top) const;
+  std::vector<Row> links_below(pool::DatasetId top) const;
+  std::vector<Row> objects() const;
   void make_room(size_t count);
   bool put_row(const List& list, size_t index, message::Encoder& into);
   bool put_property(const Properties& list, size_t index, message::Encoder& into) const;

@@ -129,6 +129,57 @@ TEST_F(RealPrograms, DoWhatTheySay) {
   EXPECT_NE(raw(find_snapshot(workshop.pool().catalog(), "tank/v@a")), 0U);
 }
 
+// A host with two objects loaded.
+class Filters final : public verb::Host {
+ public:
+  std::vector<verb::RunningExport> exports_of(pool::DatasetId) const override { return {}; }
+  bool listening(const std::string&) const override { return true; }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override {
+    if (hash != kOld && hash != kNew) return std::nullopt;
+    return pool::SharedValue<pool::StoredObject>({.hash = std::string(hash),
+                                                  .name = {},
+                                                  .bytes = "object",
+                                                  .settings = {},
+                                                  .programs = {{"limit", "volume.submit", {}}}});
+  }
+  static inline const std::string kOld = std::string(pool::kObjectHashBytes, 'a');
+  static inline const std::string kNew = std::string(pool::kObjectHashBytes, 'b');
+};
+
+// One transaction takes the snapshot and swaps the filters: both, or neither.
+TEST_F(RealPrograms, SnapshotAVolumeAndSwapItsFilters) {
+  const Filters filters;
+  const auto run_with = [&](std::string source) {
+    Program what = program(std::move(source));
+    what.arguments = {Filters::kOld, Filters::kNew};
+    auto outcome =
+        workshop.run(programs->run(next_id++, workshop.pool(), filters, std::move(what), nullptr));
+    EXPECT_TRUE(outcome);
+    return *std::move(outcome);
+  };
+  const Outcome made = run_with(
+      "local old = (...).argv[1] assert(0 == pool.sync.create{'tank/f', size = '1M'})"
+      "assert(0 == pool.sync.link('tank/f', old, 'limit', 'l'))");
+  ASSERT_EQ(made.error, 0) << made.message;
+  const std::string swap =
+      "local new = (...).argv[2] assert(0 == pool.sync.snapshot('tank/f@before'))"
+      "assert(0 == pool.sync.relink{'l', new, expect = (...).argv[1]})"
+      "for name, target, hook, object in pool.list.links('tank/f') do assert(object == new) end ";
+  const pool::Catalog& catalog = workshop.pool().catalog();
+  EXPECT_NE(run_with(swap + "error('no')").error, 0);
+  EXPECT_EQ(raw(find_snapshot(catalog, "tank/f@before")), 0U);
+  EXPECT_EQ(find_link(catalog, "l")->object, Filters::kOld);
+  const Outcome swapped = run_with(swap + "return true");
+  ASSERT_EQ(swapped.error, 0) << swapped.message;
+  EXPECT_NE(raw(find_snapshot(catalog, "tank/f@before")), 0U);
+  EXPECT_EQ(find_link(catalog, "l")->object, Filters::kNew);
+  EXPECT_EQ(catalog.objects(), std::vector<std::string>{Filters::kNew});
+  ASSERT_EQ(swapped.effects.size(), 1U);
+  EXPECT_EQ(std::get<verb::LinksChanged>(swapped.effects[0]).name, "tank/f");
+  EXPECT_NE(run_with(swap).error, 0) << "the expected object is the old one";
+}
+
 TEST_F(RealPrograms, EndByCause) {
   const Outcome failed = run("pool.sync.create('tank/x') error('boom')");
   EXPECT_EQ(failed.error, ECHRNG);

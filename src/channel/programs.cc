@@ -22,9 +22,9 @@ Programs::Programs(Interpreters& interpreters, rt::Executor& sync, Limits limits
 
 Programs::~Programs() { CHECK((runs_.empty() && !watching_) || rt::Abandon::active()); }
 
-Task<Outcome> Programs::run(ProgramId id, pool::Pool& pool, const verb::ExportTable& exports,
-                            Program program, Observer* observer) {
-  Run run(*this, id, pool, exports, std::move(program), observer);
+Task<Outcome> Programs::run(ProgramId id, pool::Pool& pool, const verb::Host& host, Program program,
+                            Observer* observer) {
+  Run run(*this, id, pool, host, std::move(program), observer);
   if (closed_ || runs_.size() >= limits_.programs_max) {
     run.outcome.error = EAGAIN;
     run.outcome.message =

@@ -98,8 +98,8 @@ class Programs {
   ProgramId next_id() { return next_id_++; }
   // Never fails: what the engine says comes back as the outcome's error. `observer` may be null;
   // like the rest it must live until the task ends.
-  Task<Outcome> run(ProgramId id, pool::Pool& pool, const verb::ExportTable& exports,
-                    Program program, Observer* observer);
+  Task<Outcome> run(ProgramId id, pool::Pool& pool, const verb::Host& host, Program program,
+                    Observer* observer);
   // It ends with EINTR. False: there is none, or it is being committed.
   bool kill(ProgramId id, std::string why);
   std::vector<ProgramView> views() const;

@@ -38,13 +38,13 @@ std::string signal_text(int signal) {
 
 }  // namespace
 
-Programs::Run::Run(Programs& programs, ProgramId id, pool::Pool& pool,
-                   const verb::ExportTable& exports, Program program, Observer* observer)
+Programs::Run::Run(Programs& programs, ProgramId id, pool::Pool& pool, const verb::Host& host,
+                   Program program, Observer* observer)
     : programs_(programs),
       sync_(programs.sync_),
       id_(id),
       pool_(pool),
-      exports_(exports),
+      host_(host),
       program_(std::move(program)),
       observer_(observer) {
   const Limits& limits = programs.limits_;
@@ -170,7 +170,7 @@ Task<> Programs::Run::attempt() {
   if (stopped()) co_return {};
   if (!session) co_return std::unexpected(session.error());
   session_ = *std::move(session);
-  facts_.emplace(pool_, exports_, now_s_);
+  facts_.emplace(pool_, host_, now_s_, verb::Asker{.caller = program_.caller});
   Task<> starting = start();
   co_await ok(std::move(starting));
   if (stopped()) co_return {};
@@ -178,7 +178,9 @@ Task<> Programs::Run::attempt() {
   if (trace::on(trace::Point::program_begin)) [[unlikely]]
     fire_begin();
   Clerk clerk(pool_, *session_.transaction, *facts_,
-              {.sync = program_.sync, .traces = observer_ != nullptr && observer_->traces()});
+              {.sync = program_.sync,
+               .traces = observer_ != nullptr && observer_->traces(),
+               .gate = host_.gate()});
   Task<> conversing = converse(clerk);
   Result<> conversed = co_await std::move(conversing);
   put_away();

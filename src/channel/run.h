@@ -14,8 +14,8 @@
 namespace coppice::channel {
 
 struct Programs::Run {
-  Run(Programs& programs, ProgramId id, pool::Pool& pool, const verb::ExportTable& exports,
-      Program program, Observer* observer);
+  Run(Programs& programs, ProgramId id, pool::Pool& pool, const verb::Host& host, Program program,
+      Observer* observer);
 
   Task<> work();  // Never fails; fills `outcome`.
   bool kill(int error, std::string why);
@@ -50,7 +50,7 @@ struct Programs::Run {
   rt::Executor& sync_;
   const ProgramId id_;
   pool::Pool& pool_;
-  const verb::ExportTable& exports_;
+  const verb::Host& host_;
   Program program_;
   Observer* observer_;
   u64 instructions_max_ = 0, memory_bytes_max_ = 0;

@@ -16,7 +16,7 @@
 namespace coppice::host {
 
 // Made and used on the sync lane; destroyed anywhere, after its pool was closed.
-class Site final : public verb::ExportTable {
+class Site final : public verb::Host {
  public:
   Site(std::unique_ptr<pool::Pool> pool, u64 guid, Exports& exports, rt::Executor& sync)
       : pool_(std::move(pool)), guid_(guid), exports_(exports), admin_(*pool_, *this, sync) {}

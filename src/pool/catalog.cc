@@ -82,6 +82,9 @@ void Catalog::accept(std::unique_ptr<Transaction> transaction) {
   }
   for (auto& [id, record] : changes.datasets) {
     base.touch(Table::dataset, raw(id));
+    const Dataset* before = dataset(id);
+    base.touch_links(id, before != nullptr ? before->links : PinnedLinks(),
+                     record ? record->links : PinnedLinks());
     if (record) {
       if (raw(record->createtxg) == 0) base.uncommitted.datasets.push_back(id);
       base.datasets.insert_or_assign(id, *std::move(record));
@@ -110,6 +113,11 @@ void Catalog::accept(std::unique_ptr<Transaction> transaction) {
     base.touch(Table::bookmark, key.owner, key.name);
     base.uncommitted.bookmarks.emplace_back(DatasetId(key.owner), key.name);
   });
+  changes.objects.each_change(
+      [&base](const std::string& hash) { base.touch(Table::object, 0, hash); });
+  changes.objects.apply_to(base.objects);
+  changes.link_names.apply_to(base.link_names);
+  changes.uses.apply_to(base.uses);
   changes.bookmarks.apply_to(base.bookmarks);
   changes.children.apply_to(base.children);
   changes.order.apply_to(base.order);

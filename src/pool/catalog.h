@@ -46,6 +46,11 @@ class CatalogView {
   virtual SnapshotId before(SnapshotId snapshot) const = 0;
   virtual SnapshotId after(SnapshotId snapshot) const = 0;
   virtual size_t snapshot_count(DatasetId dataset) const = 0;
+  // The dataset that has the link of that name; 0: none.
+  virtual DatasetId link_owner(std::string_view name) const = 0;
+  virtual const StoredObject* object(std::string_view hash) const = 0;
+  virtual std::vector<std::string> objects() const = 0;    // Their hashes, ascending.
+  virtual bool linked(std::string_view object) const = 0;  // Some link names it.
 };
 
 class Transaction;
@@ -129,6 +134,10 @@ class Catalog final : public CatalogView {
   SnapshotId before(SnapshotId snapshot) const override;
   SnapshotId after(SnapshotId snapshot) const override;
   size_t snapshot_count(DatasetId dataset) const override;
+  DatasetId link_owner(std::string_view name) const override;
+  const StoredObject* object(std::string_view hash) const override;
+  std::vector<std::string> objects() const override;
+  bool linked(std::string_view object) const override;
 
  private:
   friend class Transaction;
@@ -155,6 +164,9 @@ class Transaction final : public CatalogView {
   void erase_snapshot(SnapshotId id);
   void put_bookmark(Bookmark bookmark);
   void erase_bookmark(DatasetId dataset, std::string_view name);
+  u64 new_link_id();
+  void put_object(StoredObject object);      // Adds or replaces the one of that hash.
+  void erase_object(std::string_view hash);  // No link may name it any more.
   void add_tree_op(TreeOp op);
   const std::vector<TreeOp>& tree_ops() const;
   bool empty() const;  // Nothing was changed.
@@ -178,6 +190,10 @@ class Transaction final : public CatalogView {
   SnapshotId before(SnapshotId snapshot) const override;
   SnapshotId after(SnapshotId snapshot) const override;
   size_t snapshot_count(DatasetId dataset) const override;
+  DatasetId link_owner(std::string_view name) const override;
+  const StoredObject* object(std::string_view hash) const override;
+  std::vector<std::string> objects() const override;
+  bool linked(std::string_view object) const override;
 
  private:
   friend class Catalog;
@@ -187,6 +203,8 @@ class Transaction final : public CatalogView {
 };
 
 // Names as a person writes them.
+const StoredObject* find_object(const CatalogView& view, std::string_view name);  // By its name.
+const PinnedLink* find_link(const CatalogView& view, std::string_view name);
 std::string full_name(const CatalogView& view, DatasetId id);              // "tank/vm/a"
 std::string full_name(const CatalogView& view, SnapshotId id);             // "tank/vm/a@s"
 DatasetId find_dataset(const CatalogView& view, std::string_view path);    // 0: none.

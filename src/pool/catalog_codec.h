@@ -26,6 +26,9 @@ enum class Table : u8 {
   bookmark = 5,  // Dataset's id and the bookmark's name.
   job = 6,
   value = 7,       // Id 0 and the value's name.
+  links = 8,       // Of the dataset with that id; no record: it has none.
+  contents = 9,    // Dataset's id and the link's name; no record: nothing is kept.
+  object = 10,     // Id 0 and the object's hash.
   history = 0x80,  // Last, so that loading stops before it.
 };
 
@@ -38,6 +41,9 @@ inline constexpr size_t kHistoryTextBytesMax = 1_MiB;      // Of who, command an
 inline constexpr size_t kHistoryEffectsBytesMax = 20_MiB;  // and of effects; the rest is cut off.
 static_assert(kPartBytes <= kValueBytesMax);
 static_assert(1 + 8 + kComponentBytesMax + 2 <= kKeyBytesMax);
+
+// What may be the name of a dataset, a snapshot, a bookmark, a link or an object.
+bool is_record_name(std::string_view name);
 
 // The key but for the part number.
 std::string record_key(Table table, u64 id, std::string_view name = {});
@@ -89,6 +95,9 @@ std::string encode(const VolumeState& state);
 std::string encode(const Snapshot& snapshot);
 std::string encode(const Bookmark& bookmark);
 std::string encode(const Job& job);
+std::string encode(const PinnedLinks& links);  // Without what their maps hold.
+std::string encode(const MapContents& contents);
+std::string encode(const StoredObject& object);
 std::string encode(const HistoryRecord& record);  // Long texts are cut so that it fits.
 
 // corrupt, or unsupported (a version from a newer Coppice). What the key says is not repeated in
@@ -99,6 +108,9 @@ Result<VolumeState> decode_volume_state(std::string_view bytes);
 Result<Snapshot> decode_snapshot(u64 id, std::string_view bytes);
 Result<Bookmark> decode_bookmark(u64 dataset, std::string name, std::string_view bytes);
 Result<Job> decode_job(u64 id, std::string_view bytes);
+Result<PinnedLinks> decode_links(std::string_view bytes);     // At least one; contents are empty.
+Result<MapContents> decode_contents(std::string_view bytes);  // Not empty.
+Result<StoredObject> decode_object(std::string hash, std::string_view bytes);
 Result<HistoryRecord> decode_history(u64 sequence, std::string_view bytes);
 
 }  // namespace coppice::pool

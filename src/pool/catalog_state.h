@@ -47,6 +47,25 @@ using Bookmarks = std::map<NameKey, Bookmark, NameLess>;
 // promote changes it.
 using Links = std::map<Link, Nothing, std::less<Link>>;
 
+using LinkNames = std::map<std::string, DatasetId, std::less<>>;  // The dataset that has it.
+struct Use {  // A pinned link that names an object.
+  std::string object;
+  u64 link = 0;
+};
+struct UseView {
+  std::string_view object;
+  u64 link = 0;
+};
+struct UseLess {
+  using is_transparent = void;
+  template <class A, class B>
+  bool operator()(const A& a, const B& b) const {
+    return a.object != b.object ? a.object < b.object : a.link < b.link;
+  }
+};
+using Uses = std::map<Use, Nothing, UseLess>;
+using Objects = std::map<std::string, SharedValue<StoredObject>, std::less<>>;
+
 // Finds snapshots by dataset and name without storing either again.
 struct SnapshotNameHash {
   using is_transparent = void;
@@ -82,6 +101,7 @@ struct Catalog::State {
   std::unordered_map<DatasetId, VolumeState> volumes;
   std::unordered_map<SnapshotId, Snapshot> snapshots;
   Bookmarks bookmarks;
+  Objects objects;
   std::map<u64, Job> jobs;
   std::set<std::pair<DatasetId, u64>> prunes;  // Of jobs: the PruneDead ones, by dataset.
   std::map<std::string, std::string, std::less<>> values;
@@ -92,6 +112,8 @@ struct Catalog::State {
   Children children;
   Links order;
   Links clones;
+  LinkNames link_names;
+  Uses uses;
   std::unordered_set<const Snapshot*, SnapshotNameHash, SnapshotNameEqual> names;
   std::unordered_map<DatasetId, size_t> counts;  // Of snapshots; no entry: none.
 
@@ -108,6 +130,11 @@ struct Catalog::State {
   Uncommitted uncommitted;
   Transaction::State* open = nullptr;
 
+  // Marks the stored parts of a dataset's links that differ.
+  void touch_links(DatasetId id, const PinnedLinks& before, const PinnedLinks& after);
+  Result<> add_loaded_links(DatasetId id, PinnedLinks links);
+  Result<> add_loaded_contents(DatasetId id, std::string_view link, MapContents contents);
+  Result<> check_links() const;
   void touch(Table table, u64 id, std::string name = {}) {
     dirty.push_back({table, id, std::move(name)});
   }
@@ -123,7 +150,10 @@ struct Transaction::State {
         children(catalog.children),
         order(catalog.order),
         clones(catalog.clones),
-        bookmarks(catalog.bookmarks) {}
+        bookmarks(catalog.bookmarks),
+        link_names(catalog.link_names),
+        uses(catalog.uses),
+        objects(catalog.objects) {}
 
   Catalog::State& base;
   // Records changed here; empty: erased here.
@@ -133,6 +163,9 @@ struct Transaction::State {
   Delta<Link, Nothing, std::less<Link>> order;
   Delta<Link, Nothing, std::less<Link>> clones;
   Delta<NameKey, Bookmark, NameLess> bookmarks;
+  Delta<std::string, DatasetId, std::less<>> link_names;
+  Delta<Use, Nothing, UseLess> uses;
+  Delta<std::string, SharedValue<StoredObject>, std::less<>> objects;
   std::map<NameKey, SnapshotId, NameLess> names;  // 0: no longer taken.
   std::unordered_map<DatasetId, i64> counts;      // To be added.
   std::vector<TreeOp> ops;
@@ -148,9 +181,13 @@ struct Transaction::State {
     NameKey key;
     std::optional<Bookmark> before;
   };
+  struct UndoObject {
+    std::string hash;
+    std::optional<SharedValue<StoredObject>> before;
+  };
   struct UndoOp {};
   using Undo = std::variant<UndoRecord<DatasetId, Dataset>, UndoRecord<SnapshotId, Snapshot>,
-                            UndoBookmark, UndoOp>;
+                            UndoBookmark, UndoObject, UndoOp>;
   std::vector<Undo> undo;
 
   const Dataset* dataset(DatasetId id) const;
@@ -160,6 +197,7 @@ struct Transaction::State {
   void change(SnapshotId id, std::optional<Snapshot> after);
   // Moves the indexes from what is in effect to `after`.
   void reindex(DatasetId id, const Dataset* before, const Dataset* after);
+  void reindex_links(DatasetId id, const PinnedLinks& before, const PinnedLinks& after);
   void reindex(SnapshotId id, const Snapshot* before, const Snapshot* after);
   // Takes the engine's half of a record from the catalog, which may have learned it since.
   void refresh(Dataset& dataset) const;

@@ -47,7 +47,8 @@ Result<> Catalog::State::add_loaded(RecordAssembler::Record record) {
   if (record.parts > 1) {
     parts.emplace(record_key(record.table, id, record.name), record.parts);
   }
-  const bool named = record.table == Table::bookmark || record.table == Table::value;
+  const bool named = record.table == Table::bookmark || record.table == Table::value ||
+                     record.table == Table::contents || record.table == Table::object;
   if (named == record.name.empty()) return contradiction("a key has the wrong form");
   switch (record.table) {
     case Table::header: {
@@ -96,6 +97,20 @@ Result<> Catalog::State::add_loaded(RecordAssembler::Record record) {
     case Table::value: {
       if (id != 0) return contradiction("a key has the wrong form");
       values.emplace(record.name, std::move(record.bytes));
+      return {};
+    }
+    case Table::links: {
+      TRY(PinnedLinks links, decode_links(record.bytes));
+      return add_loaded_links(DatasetId(id), std::move(links));
+    }
+    case Table::contents: {
+      TRY(MapContents contents, decode_contents(record.bytes));
+      return add_loaded_contents(DatasetId(id), record.name, std::move(contents));
+    }
+    case Table::object: {
+      if (id != 0) return contradiction("a key has the wrong form");
+      TRY(StoredObject object, decode_object(record.name, record.bytes));
+      objects.emplace(record.name, std::move(object));
       return {};
     }
     case Table::history: break;
@@ -157,6 +172,7 @@ Result<> Catalog::finish_load() {
   if (!state.jobs.empty() && state.jobs.rbegin()->first >= header.next_id) {
     return contradiction("an id was never given out");
   }
+  TRY_VOID(state.check_links());
   if (has_circle(ids, [this](DatasetId id) { return dataset(id)->parent; })) {
     return contradiction("datasets contain each other");
   }
@@ -184,6 +200,24 @@ std::optional<std::string> Catalog::State::encoded(const RecordName& record) con
       const auto place = values.find(record.name);
       if (place == values.end()) return std::nullopt;
       return place->second;
+    }
+    case Table::links: {
+      const auto place = datasets.find(DatasetId(record.id));
+      if (place == datasets.end() || place->second.links.empty()) return std::nullopt;
+      return encode(place->second.links);
+    }
+    case Table::contents: {
+      const auto place = datasets.find(DatasetId(record.id));
+      if (place == datasets.end()) return std::nullopt;
+      for (const PinnedLink& each : place->second.links) {
+        if (each.name == record.name && !each.contents.empty()) return encode(each.contents);
+      }
+      return std::nullopt;
+    }
+    case Table::object: {
+      const auto place = objects.find(record.name);
+      if (place == objects.end()) return std::nullopt;
+      return encode(*place->second);
     }
     case Table::header:
     case Table::history: break;

@@ -55,6 +55,9 @@ void Transaction::State::reindex(DatasetId id, const Dataset* before, const Data
   if (after != nullptr && !same_place && raw(after->parent) != 0) {
     children.insert(NameKey{raw(after->parent), after->name}, id);
   }
+  static const PinnedLinks kNone;
+  reindex_links(id, before != nullptr ? before->links : kNone,
+                after != nullptr ? after->links : kNone);
   const SnapshotId old_origin = before != nullptr ? before->origin : SnapshotId{};
   const SnapshotId new_origin = after != nullptr ? after->origin : SnapshotId{};
   if (old_origin == new_origin) return;
@@ -128,6 +131,10 @@ void Transaction::State::undo_last() {
       refresh(*of_bookmark->before);
       bookmarks.insert(std::move(of_bookmark->key), *std::move(of_bookmark->before));
     }
+  } else if (auto* of_object = std::get_if<UndoObject>(&last)) {
+    if (objects.find(of_object->hash) != nullptr) objects.erase(of_object->hash);
+    if (of_object->before)
+      objects.insert(std::move(of_object->hash), *std::move(of_object->before));
   } else {
     CHECK(!ops.empty());
     ops.pop_back();
@@ -153,6 +160,7 @@ DatasetId Transaction::new_dataset(Dataset dataset) {
   CHECK(raw(dataset.id) == 0 && state_->dataset(dataset.parent) != nullptr);
   CHECK(!dataset.name.empty() && raw(child(dataset.parent, dataset.name)) == 0);
   const u64 id = state_->base.header.next_id++;
+  CHECK(dataset.links.empty());  // They come once the dataset is there.
   dataset.id = DatasetId(id);
   dataset.createtxg = Txg{};
   if (dataset.guid == 0) dataset.guid = state_->base.new_guid(id);
@@ -174,6 +182,7 @@ SnapshotId Transaction::new_snapshot(Snapshot snapshot) {
 void Transaction::edit_dataset(DatasetId id, Dataset changed) {
   const Dataset* now = state_->dataset(id);
   CHECK(now != nullptr && changed.id == id);
+  CHECK(changed.links == now->links || well_formed(changed.links));
   if (now->parent != changed.parent || now->name != changed.name) {
     CHECK(id == root() || raw(child(changed.parent, changed.name)) == 0);
   }

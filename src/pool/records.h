@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "pool/link_records.h"
 #include "pool/types.h"
 
 namespace coppice::pool {
@@ -40,6 +41,7 @@ struct Dataset {
   u64 volsize_bytes = 0;
   std::map<std::string, std::string> properties;  // Set here: native settable ones and user's.
   std::vector<ExportSpec> exports;
+  PinnedLinks links;  // In the order in which their points run them.
   friend bool operator==(const Dataset&, const Dataset&) = default;
 };
 

@@ -14,8 +14,10 @@ constexpr size_t kCommandsShown = 20;  // Of many in one history record.
 
 // Applies the invocations in order; stops at the first that is refused. Arguments are bound on the
 // way.
-std::optional<Refusal> apply_all(Context& context, std::vector<Invocation>& invocations, size_t& at,
-                                 Changes& changes, std::string& command) {
+std::optional<Refusal> apply_all(Context& context, Gate* gate, std::vector<Invocation>& invocations,
+                                 size_t& at, Changes& changes, std::string& command) {
+  const std::string& caller = context.facts().caller();
+  const bool dry_run = invocations.front().dry_run;
   for (at = 0; at < invocations.size(); ++at) {
     Invocation& each = invocations[at];
     const Row* row = find(each.verb);
@@ -26,6 +28,12 @@ std::optional<Refusal> apply_all(Context& context, std::vector<Invocation>& invo
     if (at < kCommandsShown) {
       if (at > 0) command += "; ";
       command += command_text(*row, each.arguments);
+    }
+    if (gate != nullptr) {
+      if (auto refused = gate->admit(
+              {.row = *row, .arguments = each.arguments, .caller = caller, .dry_run = dry_run})) {
+        return refused;
+      }
     }
     auto refused = row->sync(context, each.arguments, changes);
     if (trace::on(trace::Point::verb_sync)) [[unlikely]]
@@ -45,13 +53,12 @@ Refusal refusal_of(const Error& error) {
   return {error.sys != 0 ? error.sys : errno_of(error.code), describe(error), {}};
 }
 
-PoolFacts::PoolFacts(const pool::Pool& pool, const ExportTable& exports, u64 now_s,
-                     std::string offered_address)
+PoolFacts::PoolFacts(const pool::Pool& pool, const Host& host, u64 now_s, Asker asker)
     : pool_(pool),
-      exports_(exports),
+      host_(host),
       now_s_(now_s),
       available_bytes_(pool.available_blocks() * pool::kBlock),
-      offered_address_(std::move(offered_address)) {}
+      asker_(std::move(asker)) {}
 
 Task<Outcome> Admin::run(Invocation invocation) {
   std::vector<Invocation> one;
@@ -76,12 +83,15 @@ Task<Outcome> Admin::attempt(std::vector<Invocation>& invocations) {
   const u64 started_ns = sync_.now_ns();
   auto session = co_await ok(pool_.begin());
   const u64 now_s = sync_.wall_ns() / 1'000'000'000;
-  PoolFacts facts(pool_, exports_, now_s, invocations.front().offered_address);
+  const Invocation& first = invocations.front();
+  PoolFacts facts(pool_, host_, now_s,
+                  {.caller = first.caller, .offered_address = first.offered_address});
   Context context(*session.transaction, facts);
   Outcome outcome;
   Changes changes;
   std::string command;
-  outcome.refusal = apply_all(context, invocations, outcome.refused_at, changes, command);
+  outcome.refusal =
+      apply_all(context, host_.gate(), invocations, outcome.refused_at, changes, command);
   if (outcome.refusal) co_return outcome;
   if (invocations.front().dry_run) {
     outcome.reclaim_bytes = co_await ok(reclaimable_bytes(pool_, *session.transaction));

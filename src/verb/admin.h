@@ -33,36 +33,70 @@ struct Outcome {
   u64 reclaim_bytes = 0;  // Dry run: the space that this would free.
 };
 
-// Which exports run: the host knows. Asked on the sync lane.
-class ExportTable {
+// May forbid verbs: asked before each one's sync, and before a check is answered. On the sync lane.
+class Gate {
  public:
-  virtual ~ExportTable() = default;
+  struct Question {
+    const Row& row;
+    const Arguments& arguments;  // Bound.
+    const std::string& caller;   // "uid=0, pid=17".
+    bool in_program = false;     // A channel program's, else a command's.
+    bool dry_run = false;        // It will not be committed.
+  };
+  virtual ~Gate() = default;
+  virtual std::optional<Refusal> admit(const Question& question) = 0;
+};
+
+// What verbs ask of the daemon that has the pool open. On the sync lane.
+class Host {
+ public:
+  virtual ~Host() = default;
   virtual std::vector<RunningExport> exports_of(pool::DatasetId id) const = 0;
   virtual bool listening(const std::string& address) const = 0;
+  // As in Facts. A host without programs has neither.
+  virtual std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view) const {
+    return std::nullopt;
+  }
+  virtual std::optional<pool::MapEntries> map_entries(const MapName&) const { return std::nullopt; }
+  virtual Gate* gate() const { return nullptr; }  // Null: everything is admitted.
+};
+
+// Who has verbs done.
+struct Asker {
+  std::string caller = {};           // "uid=0, pid=17".
+  std::string offered_address = {};  // A socket for it came along.
 };
 
 // The facts of an open pool, with its space as it was when they were made.
 class PoolFacts final : public Facts {
  public:
-  PoolFacts(const pool::Pool& pool, const ExportTable& exports, u64 now_s,
-            std::string offered_address = {});
+  PoolFacts(const pool::Pool& pool, const Host& host, u64 now_s, Asker asker = {});
   u64 now_s() const override { return now_s_; }
   u64 available_bytes() const override { return available_bytes_; }
   bool in_use(pool::DatasetId id) const override { return pool_.in_use(id); }
   bool in_use(pool::SnapshotId id) const override { return pool_.in_use(id); }
   std::vector<RunningExport> exports_of(pool::DatasetId id) const override {
-    return exports_.exports_of(id);
+    return host_.exports_of(id);
   }
   bool listening(const std::string& address) const override {
-    return exports_.listening(address) || (!address.empty() && address == offered_address_);
+    return host_.listening(address) || (!address.empty() && address == asker_.offered_address);
   }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override {
+    return host_.loaded_object(hash);
+  }
+  std::optional<pool::MapEntries> map_entries(const MapName& map) const override {
+    return host_.map_entries(map);
+  }
+  const std::string& caller() const override { return asker_.caller; }
 
  private:
   const pool::Pool& pool_;
-  const ExportTable& exports_;
+  const Host& host_;
   u64 now_s_;
   u64 available_bytes_;
-  std::string offered_address_;
+  Asker asker_;
 };
 
 // No more than this many invocations in one run_many().
@@ -71,8 +105,8 @@ inline constexpr size_t kInvocationsMax = 100'000;
 class Admin {
  public:
   // `sync` is the pool's sync lane. All three outlive this.
-  Admin(pool::Pool& pool, const ExportTable& exports, rt::Executor& sync)
-      : pool_(pool), exports_(exports), sync_(sync) {}
+  Admin(pool::Pool& pool, const Host& host, rt::Executor& sync)
+      : pool_(pool), host_(host), sync_(sync) {}
 
   // Neither fails: errors of the engine come back as a Refusal too.
   Task<Outcome> run(Invocation invocation);
@@ -82,7 +116,7 @@ class Admin {
  private:
   Task<Outcome> attempt(std::vector<Invocation>& invocations);
   pool::Pool& pool_;
-  const ExportTable& exports_;
+  const Host& host_;
   rt::Executor& sync_;
 };
 

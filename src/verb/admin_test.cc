@@ -11,10 +11,26 @@
 namespace coppice::verb {
 namespace {
 
-class NoExports final : public ExportTable {
+class PlainHost final : public Host {
  public:
   std::vector<RunningExport> exports_of(pool::DatasetId) const override { return {}; }
   bool listening(const std::string&) const override { return true; }
+  Gate* gate() const override { return keeper; }
+  Gate* keeper = nullptr;
+};
+
+// Refuses what makes groups or volumes of one name.
+class Keeper final : public Gate {
+ public:
+  std::optional<Refusal> admit(const Question& question) override {
+    const auto name = question.arguments.find("name");
+    if (name == question.arguments.end() || name->second != Value(std::string("tank/no")))
+      return {};
+    return Refusal{EPERM,
+                   question.caller + (question.in_program ? " program" : "") +
+                       (question.dry_run ? " dry" : ""),
+                   {}};
+  }
 };
 
 class Bed {
@@ -31,7 +47,7 @@ class Bed {
         pool::Pool::open(lanes_, {.name = "tank", .cache_bytes = 1_MiB, .dirty_bytes_max = 8_MiB}));
     EXPECT_TRUE(opened);
     pool = std::move(*opened);
-    admin = std::make_unique<Admin>(*pool, exports_, scheduler_.executor(0));
+    admin = std::make_unique<Admin>(*pool, host, scheduler_.executor(0));
   }
   ~Bed() {
     scheduler_.run_for(1'000'000);
@@ -68,11 +84,11 @@ class Bed {
   sim::Scheduler& scheduler() { return scheduler_; }
   std::unique_ptr<pool::Pool> pool;
   std::unique_ptr<Admin> admin;
+  PlainHost host;
 
  private:
   sim::Scheduler scheduler_;
   sim::Media media_;
-  NoExports exports_;
   std::vector<std::unique_ptr<sim::Disk>> disks_;
   std::vector<pool::Lane> lanes_;
 };
@@ -131,13 +147,31 @@ TEST(Admin, ADryRunTellsAndChangesNothing) {
   EXPECT_GE(dry.reclaim_bytes, pool::kBlock);
   EXPECT_NE(raw(find_snapshot(bed.pool->catalog(), "tank/v@s")), 0u);
 
-  NoExports exports;
-  PoolFacts facts(*bed.pool, exports, 5);
+  PoolFacts facts(*bed.pool, bed.host, 5);
   Reader reader(bed.pool->catalog(), facts, bed.pool.get());
   const Target target = *find_target(bed.pool->catalog(), "tank/v@s");
   const auto used = bed.run(reader.get(target, "used"));
   ASSERT_TRUE(used && *used && **used);
   EXPECT_EQ((**used)->raw, std::to_string(dry.reclaim_bytes));
+}
+
+// A verb that the gate refuses undoes what was done before it in its transaction.
+TEST(Admin, AsksTheGateBeforeEachVerb) {
+  Bed bed(5);
+  Keeper keeper;
+  bed.host.keeper = &keeper;
+  EXPECT_EQ(bed.verb("create", {{"name", "tank/no"}}).refusal, (Refusal{EPERM, "uid=0", {}}));
+  EXPECT_EQ(bed.verb("create", {{"name", "tank/no"}}, true).refusal,
+            (Refusal{EPERM, "uid=0 dry", {}}));
+  std::vector<Invocation> work;
+  work.push_back(Bed::invocation("create", {{"name", "tank/yes"}}));
+  work.push_back(Bed::invocation("create", {{"name", "tank/no"}}));
+  const auto outcome = bed.run(bed.admin->run_many(work));
+  ASSERT_TRUE(outcome && outcome->refusal);
+  EXPECT_EQ(outcome->refused_at, 1u);
+  EXPECT_EQ(raw(find_dataset(bed.pool->catalog(), "tank/yes")), 0u);
+  bed.host.keeper = nullptr;
+  EXPECT_FALSE(bed.verb("create", {{"name", "tank/no"}}).refusal);
 }
 
 // What one transaction makes and destroys again is as if it had never been.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "verb/links.h"
 #include "verb/names.h"
 
 namespace coppice::verb {
@@ -211,7 +212,10 @@ void drop_dataset(Context& context, DatasetId id, Changes& changes) {
     drop_snapshot(context, snapshot, changes);
   }
   changes.report.destroyed.push_back(name);
+  const pool::PinnedLinks links = dataset.links;
+  if (!links.empty()) links_changed(context, id, changes);
   transaction.erase_dataset(id);
+  drop_unused_objects(context, links);
   if (volume) transaction.add_tree_op(pool::DropVolume{id});
   if (raw(origin) != 0) drop_if_deferred(context, origin, changes);
 }

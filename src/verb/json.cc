@@ -100,10 +100,12 @@ std::string json_of(const Effect& effect) {
   } else if (const auto* rename = std::get_if<RenameExport>(&effect)) {
     members.add("effect", "\"rename_export\"").add("old_name", quoted(rename->old_name));
     members.add("new_name", quoted(rename->new_name));
+  } else if (const auto* set = std::get_if<SetReadOnly>(&effect)) {
+    members.add("effect", "\"set_read_only\"").add("name", quoted(set->name));
+    members.add("read_only", set->read_only ? "true" : "false");
   } else {
-    const auto& set = std::get<SetReadOnly>(effect);
-    members.add("effect", "\"set_read_only\"").add("name", quoted(set.name));
-    members.add("read_only", set.read_only ? "true" : "false");
+    const auto& changed = std::get<LinksChanged>(effect);
+    members.add("effect", "\"links_changed\"").add("name", quoted(changed.name));
   }
   return members.object();
 }

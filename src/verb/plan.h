@@ -28,7 +28,7 @@ constexpr Row row_of(std::string_view name, std::string_view summary,
 
 // The rows, each beside its verb.
 extern const Row kBookmarkRow, kCloneRow, kCreateRow, kDestroyRow, kExportRow, kHoldRow,
-    kInheritRow, kPromoteRow, kReleaseRow, kRenameRow, kResizeRow, kRollbackRow, kSetRow,
-    kSnapshotRow, kUnexportRow;
+    kInheritRow, kLinkRow, kLoadRow, kPromoteRow, kReleaseRow, kRelinkRow, kRenameRow, kResizeRow,
+    kRollbackRow, kSetRow, kSnapshotRow, kUnexportRow, kUnlinkRow, kUnloadRow;
 
 }  // namespace coppice::verb

@@ -4,6 +4,7 @@
 #include "pool/catalog_codec.h"
 #include "verb/accounts.h"
 #include "verb/arguments.h"
+#include "verb/links.h"
 #include "verb/names.h"
 #include "verb/plan.h"
 
@@ -164,10 +165,15 @@ void apply_rename(Context& context, Renaming plan, Changes& changes) {
       if (is_volume(view, id)) remember(id, {});
     }
     Dataset renamed = *view.dataset(plan.dataset);
+    const DatasetId old_parent = renamed.parent;
     renamed.parent = make_parents(context, plan.place, changes);
+    const bool others_above =
+        renamed.parent != old_parent &&
+        (has_links_above(view, old_parent) || has_links_above(view, renamed.parent));
     renamed.name = std::move(plan.place.name);
     transaction.edit_dataset(plan.dataset, std::move(renamed));
     changes.report.changed.push_back(full_name(view, plan.dataset));
+    if (others_above) links_changed(context, plan.dataset, changes);
   }
   for (SnapshotId id : plan.snapshots) {
     Snapshot renamed = *view.snapshot(id);

@@ -7,9 +7,9 @@ namespace coppice::verb {
 
 std::span<const Row> table() {
   static const Row kTable[] = {
-      kBookmarkRow, kCloneRow,    kCreateRow,  kDestroyRow,  kExportRow,
-      kHoldRow,     kInheritRow,  kPromoteRow, kReleaseRow,  kRenameRow,
-      kResizeRow,   kRollbackRow, kSetRow,     kSnapshotRow, kUnexportRow,
+      kBookmarkRow, kCloneRow, kCreateRow,   kDestroyRow,  kExportRow, kHoldRow,   kInheritRow,
+      kLinkRow,     kLoadRow,  kPromoteRow,  kReleaseRow,  kRelinkRow, kRenameRow, kResizeRow,
+      kRollbackRow, kSetRow,   kSnapshotRow, kUnexportRow, kUnlinkRow, kUnloadRow,
   };
   return kTable;
 }

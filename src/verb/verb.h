@@ -82,6 +82,13 @@ struct RunningExport {
   bool pinned = true;
 };
 
+// A map of a loaded object: links of one object and instance share it.
+struct MapName {
+  std::string_view object;
+  std::string_view instance;
+  std::string_view map;
+};
+
 // What verbs must know that is not in the catalog. Tests fake it.
 class Facts {
  public:
@@ -94,6 +101,12 @@ class Facts {
   virtual std::vector<RunningExport> exports_of(
       pool::DatasetId id) const = 0;                             // Of its snapshots as well.
   virtual bool listening(const std::string& address) const = 0;  // Or a socket for it is at hand.
+  // Verified and compiled, so that it can be linked at once; nameless. None: nobody has loaded it.
+  virtual std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const = 0;
+  // What it holds now. None: there is no such map, or none whose contents can be kept.
+  virtual std::optional<pool::MapEntries> map_entries(const MapName& map) const = 0;
+  virtual const std::string& caller() const = 0;  // On whose behalf: "uid=0, pid=17".
 };
 
 // To be brought about by the host once the transaction is durable, in order.
@@ -121,7 +134,13 @@ struct SetReadOnly {  // Property readonly changed for a volume with running exp
   std::string name;
   bool read_only = false;
 };
-using Effect = std::variant<StartExport, StopExport, RenameExport, SetReadOnly>;
+// The links of a dataset may not be what they were, or other datasets have moved in or out below
+// them. However many of these there are, the host brings all about at once.
+struct LinksChanged {
+  pool::DatasetId dataset{};  // May be gone.
+  std::string name;
+};
+using Effect = std::variant<StartExport, StopExport, RenameExport, SetReadOnly, LinksChanged>;
 
 // What a sync did, for people and for dry runs. Full names, in the order of doing.
 struct Report {

@@ -17,7 +17,7 @@ class Chooser {
   explicit Chooser(u64 seed) : prng_(seed) {}
 
   std::string command() {
-    switch (prng_.below(16)) {
+    switch (prng_.below(19)) {
       case 0: return "create " + dataset() + (prng_.chance(1, 2) ? " size=1M" : "") + parents();
       case 1:
       case 2:
@@ -37,12 +37,31 @@ class Chooser {
       case 14:
         return prng_.chance(1, 2) ? "set " + either() + " {u:" + part("p") + "=1}"
                                   : "set " + dataset() + " {readonly=on;reservation=1M}";
+      case 15:
+      case 16: return link();
+      case 17: return prng_.chance(1, 2) ? "load o " + object() : "unload o";
       default: return "resize " + dataset() + " " + std::to_string(4096 * (1 + prng_.below(3)));
     }
   }
   Prng& prng() { return prng_; }
 
+  static std::string hash(u64 number) {
+    return std::string(pool::kObjectHashBytes, static_cast<char>('0' + number));
+  }
+
  private:
+  std::string object() { return prng_.chance(1, 3) ? "o" : hash(prng_.below(3)); }
+  std::string link() {
+    const char* program = prng_.chance(3, 4) ? "limit" : "decide";
+    const std::string place = prng_.chance(1, 3) ? " before=" + part("l") : "";
+    switch (prng_.below(4)) {
+      case 0: return "unlink " + part("l");
+      case 1: return "relink " + part("l") + " " + object() + place;
+      default:
+        return "link " + dataset() + " " + object() + " " + program + " " + part("l") + place +
+               (prng_.chance(1, 4) ? " replaces=" + part("l") : "");
+    }
+  }
   std::string part(const char* prefix) { return prefix + std::to_string(prng_.below(4)); }
   std::string dataset() {
     std::string name = "tank";
@@ -76,6 +95,10 @@ void expect_sound(const World& w, std::map<std::string, std::string>& stored) {
     const pool::DatasetId id = open.back();
     open.pop_back();
     ASSERT_EQ(*again->dataset(id), *w.catalog->dataset(id));
+    for (const pool::PinnedLink& link : w.catalog->dataset(id)->links) {
+      ASSERT_EQ(w.catalog->link_owner(link.name), id);
+      ASSERT_TRUE(w.catalog->object(link.object) != nullptr);
+    }
     ASSERT_EQ(again->snapshots(id), w.catalog->snapshots(id));
     for (pool::SnapshotId snapshot : w.catalog->snapshots(id)) {
       const pool::Snapshot& each = *w.catalog->snapshot(snapshot);
@@ -87,11 +110,27 @@ void expect_sound(const World& w, std::map<std::string, std::string>& stored) {
   }
 }
 
+// No object is kept that has neither a link nor a name.
+void expect_no_stray_objects(const World& w) {
+  for (const std::string& hash : w.catalog->objects()) {
+    ASSERT_TRUE(w.catalog->linked(hash) || !w.catalog->object(hash)->name.empty());
+  }
+}
+
 TEST(RandomVerbs, KeepEveryRule) {
   std::map<std::string, int> outcomes;
   for (u64 seed = 1; seed <= 400; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     World w;
+    for (u64 number = 0; number < 3; ++number) {
+      const std::string hash = Chooser::hash(number);
+      w.facts.objects[hash] = {.hash = hash,
+                               .name = {},
+                               .bytes = "object",
+                               .settings = {},
+                               .programs = {{"limit", "volume.submit", pool::Tier::stable},
+                                            {"decide", "freplace/decide", pool::Tier::stable}}};
+    }
     Chooser chooser(seed);
     std::map<std::string, std::string> stored;
     for (int round = 0; round < 60; ++round) {
@@ -116,13 +155,16 @@ TEST(RandomVerbs, KeepEveryRule) {
       w.catalog->accept(std::move(transaction));
       w.commit();
       expect_sound(w, stored);
+      expect_no_stray_objects(w);
       if (::testing::Test::HasFailure()) return;
     }
   }
   for (const char* reached :
-       {"create ok", "snapshot ok", "clone ok", "promote ok", "rollback ok", "rename ok",
-        "bookmark ok", "hold ok", "release ok", "destroy ok", "set ok", "resize ok",
-        "destroy EBUSY", "destroy EEXIST", "rollback EEXIST", "promote EEXIST", "rename EEXIST"}) {
+       {"create ok",       "snapshot ok",    "clone ok",     "promote ok",    "rollback ok",
+        "rename ok",       "bookmark ok",    "hold ok",      "release ok",    "destroy ok",
+        "set ok",          "resize ok",      "link ok",      "relink ok",     "unlink ok",
+        "load ok",         "unload ok",      "link EEXIST",  "destroy EBUSY", "destroy EEXIST",
+        "rollback EEXIST", "promote EEXIST", "rename EEXIST"}) {
     EXPECT_GT(outcomes[reached], 0) << reached;
   }
 }

@@ -727,8 +727,8 @@ TEST(Table, IsSortedAndComplete) {
     names.append(row.name).append(" ");
   }
   EXPECT_EQ(names,
-            "bookmark clone create destroy export hold inherit promote release rename resize "
-            "rollback set snapshot unexport ");
+            "bookmark clone create destroy export hold inherit link load promote release relink "
+            "rename resize rollback set snapshot unexport unlink unload ");
   EXPECT_EQ(find("format"), nullptr);
 }
 

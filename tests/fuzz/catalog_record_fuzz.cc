@@ -1,9 +1,10 @@
 // tests/fuzz/catalog_record_fuzz.cc — catalog records of any bytes, one at a time and as a whole
 // catalog.
 //
-// The first byte chooses. Below 7: the rest is one record of that kind; what decodes encodes to the
-// same bytes. Else the rest is a stored catalog, as items of key length, key, value length, value;
-// what loads can be walked, changed and stored again, and loads once more.
+// The first byte chooses. Below 7, and from 8 to 10: the rest is one record of that kind; what
+// decodes encodes to the same bytes. Else the rest is a stored catalog, as items of key length,
+// key, value length, value; what loads can be walked, changed and stored again, and loads once
+// more.
 #include <map>
 #include <string>
 
@@ -29,6 +30,9 @@ void one_record(u8 kind, std::string_view bytes) {
     case 3: same_again(decode_snapshot(5, bytes), bytes); break;
     case 4: same_again(decode_bookmark(5, "mark", bytes), bytes); break;
     case 5: same_again(decode_job(5, bytes), bytes); break;
+    case 8: same_again(decode_links(bytes), bytes); break;
+    case 9: same_again(decode_contents(bytes), bytes); break;
+    case 10: same_again(decode_object(std::string(kObjectHashBytes, '0'), bytes), bytes); break;
     default: same_again(decode_history(5, bytes), bytes); break;
   }
 }
@@ -48,6 +52,10 @@ size_t walk(const CatalogView& view) {
       for (DatasetId clone : view.clones(snapshot)) CHECK(view.dataset(clone)->origin == snapshot);
     }
     for (const std::string& name : view.bookmarks(id)) CHECK(view.bookmark(id, name) != nullptr);
+    for (const PinnedLink& link : view.dataset(id)->links) {
+      CHECK(find_link(view, link.name)->id == link.id);
+      CHECK(view.linked(link.object) && view.object(link.object) != nullptr);
+    }
     for (DatasetId child : view.children(id)) open.push_back(child);
   }
   return seen;
@@ -75,6 +83,12 @@ void whole_catalog(std::span<const std::byte> bytes) {
   for (SnapshotId id : transaction->snapshots(transaction->root())) {
     if (transaction->clones(id).empty()) transaction->erase_snapshot(id);
   }
+  Dataset root = *transaction->dataset(transaction->root());
+  if (!root.links.empty()) root.links.erase(root.links.begin());
+  if (well_formed(root.links)) transaction->edit_dataset(root.id, std::move(root));
+  for (const std::string& hash : transaction->objects()) {
+    if (!transaction->linked(hash)) transaction->erase_object(hash);
+  }
   Dataset group;
   group.parent = transaction->root();
   group.name = "fresh";
@@ -99,7 +113,7 @@ void whole_catalog(std::span<const std::byte> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
-  if (data[0] < 7) {
+  if (data[0] != 7 && data[0] <= 10) {
     one_record(data[0], {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   } else {
     whole_catalog(bytes);

@@ -121,7 +121,7 @@ struct Stage {
   sim::Executor& sync = scheduler.make_executor();
   sim::Disk disk{media, sync};
   std::unique_ptr<pool::Pool> pool;
-  FakeExports exports;
+  FakeHost exports;
   FakeInterpreters interpreters{sync};
   Programs programs{interpreters, sync};
 

@@ -209,7 +209,7 @@ inline message::Ask do_verb(std::string_view verb, message::List positional,
   return ask_verb(message::Call::sync, verb, std::move(positional), std::move(named));
 }
 
-class FakeExports final : public verb::ExportTable {
+class FakeHost final : public verb::Host {
  public:
   std::vector<verb::RunningExport> exports_of(pool::DatasetId id) const override {
     std::vector<verb::RunningExport> found;
@@ -218,8 +218,17 @@ class FakeExports final : public verb::ExportTable {
     return found;
   }
   bool listening(const std::string& address) const override { return address == heard; }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override {
+    for (const pool::StoredObject& each : objects)
+      if (each.hash == hash) return pool::SharedValue<pool::StoredObject>(each);
+    return std::nullopt;
+  }
+  verb::Gate* gate() const override { return keeper; }
   std::vector<verb::RunningExport> running;
   std::string heard = "unix:/run/heard.sock";
+  std::vector<pool::StoredObject> objects;
+  verb::Gate* keeper = nullptr;
 };
 
 }  // namespace coppice::channel

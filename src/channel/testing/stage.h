@@ -72,7 +72,7 @@ class Stage {
 
   pool::Bed bed;
   FakeInterpreters interpreters;
-  FakeExports exports;
+  FakeHost exports;
   std::unique_ptr<Programs> programs;
   Recital recital;
 

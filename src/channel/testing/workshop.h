@@ -23,7 +23,7 @@ T must(Result<T> result, const char* what) {
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
-class NoExports final : public verb::ExportTable {
+class PlainHost final : public verb::Host {
  public:
   std::vector<verb::RunningExport> exports_of(pool::DatasetId) const override { return {}; }
   bool listening(const std::string&) const override { return true; }
@@ -74,7 +74,7 @@ class Workshop {
   io::Reactor& sync() { return *sync_; }
   io::Reactor& lane() { return *lane_; }
   pool::Pool& pool() { return *pool_; }
-  NoExports exports;
+  PlainHost exports;
 
  private:
   int fd_ = -1;

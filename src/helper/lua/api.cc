@@ -20,9 +20,9 @@ struct Mode {
 };
 constexpr Mode kModes[] = {{"check", Call::check}, {"sync", Call::sync}, {"try", Call::try_}};
 
-constexpr const char* kLists[] = {"children", "snapshots",  "bookmarks",       "clones",
-                                  "holds",    "properties", "user_properties", "system_properties",
-                                  "exports",  "descendants"};
+constexpr const char* kLists[] = {"children", "snapshots",   "bookmarks",       "clones",
+                                  "holds",    "properties",  "user_properties", "system_properties",
+                                  "exports",  "descendants", "links",           "objects"};
 
 // Puts the one text argument of a call into the question.
 void put_texts(lua_State* state, int count, message::Encoder& ask) {

@@ -319,8 +319,9 @@ TEST(Lists, OfManyIteratorsAreDroppedWhenTheyAreGarbage) {
 }
 
 TEST(Lists, AreThereForEverything) {
-  for (const char* what : {"children", "snapshots", "bookmarks", "clones", "holds", "properties",
-                           "user_properties", "system_properties", "exports", "descendants"}) {
+  for (const char* what :
+       {"children", "snapshots", "bookmarks", "clones", "holds", "properties", "user_properties",
+        "system_properties", "exports", "descendants", "links", "objects"}) {
     SCOPED_TRACE(what);
     Rows rows{.count = 3};
     const Outcome outcome = shared_daemon().run(std::string("local n = 0 for a, b in pool.list.") +

@@ -29,12 +29,26 @@ class FakeFacts final : public Facts {
     return found;
   }
   bool listening(const std::string& address) const override { return !unheard.contains(address); }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override {
+    const auto place = objects.find(hash);
+    if (place == objects.end()) return std::nullopt;
+    return pool::SharedValue<pool::StoredObject>(place->second);
+  }
+  std::optional<pool::MapEntries> map_entries(const MapName& name) const override {
+    const auto place = maps.find(std::string(name.instance) + '/' + std::string(name.map));
+    return place != maps.end() ? std::optional(place->second) : std::nullopt;
+  }
+  const std::string& caller() const override { return who; }
   u64 now = 1000;
   u64 available = 10_GiB;
   std::set<pool::DatasetId> busy_datasets;
   std::set<pool::SnapshotId> busy_snapshots;
   std::vector<RunningExport> exports;
   std::set<std::string> unheard;  // Addresses where nobody listens.
+  std::map<std::string, pool::StoredObject, std::less<>> objects;  // By hash: what is loaded.
+  std::map<std::string, pool::MapEntries> maps;                    // By "INSTANCE/MAP".
+  std::string who = "uid=7";
 };
 
 // Follows tree operations as the engine would, and says which of its rules one breaks.
@@ -127,6 +141,7 @@ inline const char* errno_name(int error) {
     case EROFS: return "EROFS";
     case ESRCH: return "ESRCH";
     case ENAMETOOLONG: return "ENAMETOOLONG";
+    case ESTALE: return "ESTALE";
     default: return "another error";
   }
 }
