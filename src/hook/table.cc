@@ -113,6 +113,12 @@ Attempt<> Draft::arrange(const Point& point, const std::vector<LinkId>& order) {
   return {};
 }
 
+std::vector<Point> Draft::changed_points() const {
+  std::vector<Point> points;
+  for (const auto& [point, list] : changed_) points.push_back(point);
+  return points;
+}
+
 // --- Table --------------------------------------------------------------------------------------
 
 // Hears that a generation has ended.

@@ -45,6 +45,7 @@ class Draft {
   // These links in this order; others of the point follow the one they stood behind.
   Attempt<> arrange(const Point& point, const std::vector<LinkId>& order);
   u64 revision() const { return revision_; }
+  std::vector<Point> changed_points() const;
 
  private:
   friend class Table;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "host/pins.h"
+
 namespace coppice::host {
 namespace {
 
@@ -12,8 +14,11 @@ namespace {
 Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket,
                    Applied& applied) {
   Exports& exports = site.exports();
+  std::vector<pool::DatasetId> relinked;
   for (auto& effect : effects) {
-    if (auto* start = std::get_if<verb::StartExport>(&effect)) {
+    if (const auto* links = std::get_if<verb::LinksChanged>(&effect)) {
+      relinked.push_back(links->dataset);
+    } else if (auto* start = std::get_if<verb::StartExport>(&effect)) {
       auto starting = exports.start(site, std::move(*start), std::move(socket));
       applied.started = co_await ok(std::move(starting));
     } else if (auto* stop = std::get_if<verb::StopExport>(&effect)) {
@@ -25,6 +30,7 @@ Task<> bring_about(Site& site, std::vector<verb::Effect> effects, cap::Fd socket
       if (change->read_only) co_await ok(exports.forbid_writing(site, change->dataset));
     }  // RenameExport: the table names exports by what the catalog says.
   }
+  if (!relinked.empty()) co_await ok(site.pins().reconcile(site, std::move(relinked)));
   co_return {};
 }
 

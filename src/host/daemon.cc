@@ -25,13 +25,14 @@ u64 random_seed() {
 // --- On the sync lane ---
 
 Task<std::unique_ptr<Site>> open_site(std::vector<pool::Lane> lanes, pool::Options options,
-                                      Exports& exports, Hooks& hooks, rt::Executor& sync) {
+                                      Exports& exports, Hooks& hooks, Pins& pins,
+                                      rt::Executor& sync) {
   auto opening = pool::Pool::open(std::move(lanes), std::move(options));
   auto pool = co_await std::move(opening);
   if (!pool) co_return std::unexpected(std::move(pool).error());
   auto stats = co_await (*pool)->stats();
   if (!stats) co_return std::unexpected(stats.error());
-  auto site = std::make_unique<Site>(*std::move(pool), stats->guid, exports, sync);
+  auto site = std::make_unique<Site>(*std::move(pool), stats->guid, exports, hooks, pins, sync);
   hooks.add(*site);
   co_return site;
 }
@@ -53,7 +54,10 @@ Task<Attempt<>> close_site(Site& site, Hooks& hooks, bool force) {
   co_await rt::yield(hooks.table().home().executor());  // Handles of redirects come home.
   auto closed = co_await site.pool().close();
   if (!closed) {
-    if (closed.error().code == Errc::busy) hooks.add(site);  // It stays open.
+    if (closed.error().code == Errc::busy) {  // It stays open.
+      hooks.add(site);
+      co_await ok(site.pins().restore(site));
+    }
     co_return std::unexpected(closed.error());
   }
   co_return Attempt<>{};
@@ -76,6 +80,7 @@ Daemon::Daemon(cap::Loop& loop, Lanes& lanes, Settings settings,
       started_ns_(loop.now_ns()),
       statm_(open("/proc/self/statm", O_RDONLY | O_CLOEXEC)),
       hooks_(loop, lanes, settings_.jit, log_),
+      pins_(hooks_, lanes.sync()),
       holders_(std::make_unique<Holders>(loop, lanes, hooks_)),
       exports_(lanes, hooks_, log_),
       programs_(std::make_unique<RunningPrograms>(loop, lanes.sync())),
@@ -142,7 +147,7 @@ Task<Attempt<Ref<OpenPool>>> Daemon::open_locked(OpenRequest request) {
   options.seed = random_seed();
   options.warn = log_;
   auto opening =
-      open_site((*file)->pool_lanes(), std::move(options), exports_, hooks_, lanes_.sync());
+      open_site((*file)->pool_lanes(), std::move(options), exports_, hooks_, pins_, lanes_.sync());
   auto site = co_await rt::call(loop_, lanes_.sync(), std::move(opening));
   if (!site) co_return refused(site.error());
 
@@ -154,6 +159,8 @@ Task<Attempt<Ref<OpenPool>>> Daemon::open_locked(OpenRequest request) {
     (void)closed;
     co_return refused(EEXIST, fmt::format("a pool named {} is open already", name));
   }
+  auto linking = pins_.restore(*pool->site);  // Before anybody is served.
+  co_await ok(rt::call(loop_, lanes_.sync(), std::move(linking)));
   auto restoring = restore_exports(*pool->site, request.bind_exports);
   auto problems = co_await rt::call(loop_, lanes_.sync(), std::move(restoring));
   if (problems)

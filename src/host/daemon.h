@@ -15,6 +15,7 @@
 #include "host/exports.h"
 #include "host/hooks.h"
 #include "host/lanes.h"
+#include "host/pins.h"
 #include "host/refusal.h"
 #include "host/site.h"
 
@@ -61,6 +62,7 @@ class Daemon {
   Lanes& lanes() { return lanes_; }
   Exports& exports() { return exports_; }
   Hooks& hooks() { return hooks_; }
+  Pins& pins() { return pins_; }
   Holders& holders() { return *holders_; }
   RunningPrograms& programs() { return *programs_; }
   const Settings& settings() const { return settings_; }
@@ -104,6 +106,7 @@ class Daemon {
   const u64 started_ns_;
   cap::Fd statm_;  // /proc/self/statm, opened at start-up: afterwards nothing is.
   Hooks hooks_;
+  Pins pins_;
   std::unique_ptr<Holders> holders_;
   Exports exports_;
   std::unique_ptr<RunningPrograms> programs_;

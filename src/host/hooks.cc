@@ -125,9 +125,10 @@ Task<> Hooks::close() {
   co_return {};
 }
 
-Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load(hook::Loader::Order order) {
+Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load(rt::Executor& home,
+                                                                 hook::Loader::Order order) {
   auto loading = load_there(*loader_, std::move(order));
-  auto loaded = co_await rt::call(loop_, *loading_, std::move(loading));
+  auto loaded = co_await rt::call(home, *loading_, std::move(loading));
   co_return loaded;
 }
 
@@ -306,6 +307,31 @@ void Hooks::detach(const std::vector<hook::LinkId>& ids) {
   const auto published = publish(std::move(draft), "detach");
   CHECK(published.has_value());  // Nothing came in between.
   for (const auto& link : gone) tell(*link, COPPICE_LINK_DETACHED);
+}
+
+void Hooks::publish_changes(hook::Draft draft) {
+  struct Change {
+    std::shared_ptr<const hook::Link> link;
+    u32 what;
+  };
+  std::vector<Change> changes;
+  for (const hook::Point& point : draft.changed_points()) {
+    const auto known = table_->points().find(point);
+    const hook::LinkList before =
+        known == table_->points().end() ? hook::LinkList{} : *known->second;
+    for (const auto& link : before)
+      if (!draft.find(link->id)) changes.push_back({link, COPPICE_LINK_DETACHED});
+    for (const auto& link : draft.at(point)) {
+      const auto old = table_->find(link->id);
+      if (!old)
+        changes.push_back({link, COPPICE_LINK_ATTACHED});
+      else if (old != link)
+        changes.push_back({link, COPPICE_LINK_UPDATED});
+    }
+  }
+  const auto published = publish(std::move(draft), "change links");
+  CHECK(published.has_value());  // It is of this moment.
+  for (const Change& change : changes) tell(*change.link, change.what);
 }
 
 void Hooks::tell(const hook::Link& link, u32 change) const {

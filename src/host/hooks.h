@@ -66,9 +66,10 @@ class Hooks final : public hook::Table::Datasets {
   ~Hooks() override;  // After close().
   Task<> close();     // Main thread. No device and no pool is left.
 
-  // --- Main thread.
+  // --- Any lane, which `home` is.
   const hook::Types& types() const { return *types_; }
-  Task<Attempt<std::shared_ptr<const hook::Instance>>> load(hook::Loader::Order order);
+  Task<Attempt<std::shared_ptr<const hook::Instance>>> load(rt::Executor& home,
+                                                            hook::Loader::Order order);
 
   // --- Sync lane.
   hook::Table& table() { return *table_; }
@@ -87,6 +88,14 @@ class Hooks final : public hook::Table::Datasets {
                    std::string program, const std::string& expected);
   void detach(const std::vector<hook::LinkId>& ids);  // Those that there are.
 
+  // What attach() would publish, but for the rest of its point; and parts of it. EINVAL, ENOENT,
+  // EPERM.
+  Task<Attempt<hook::Link>> make_link(Site* site, pool::DatasetId dataset, const AttachOrder& order,
+                                      const AttachOrder::Program& program);
+  Task<Attempt<std::shared_ptr<hook::Redirect>>> open_redirect(Site& site, pool::DatasetId volume);
+  // A draft of the table as it is; tells of each link that comes, changes or goes.
+  void publish_changes(hook::Draft draft);
+
   std::vector<LinkView> links() const;
   std::optional<LinkView> view(hook::LinkId id) const;
   std::vector<MapView> maps() const;
@@ -97,9 +106,6 @@ class Hooks final : public hook::Table::Datasets {
   };
   class Volume;  // A redirect's.
 
-  Task<Attempt<std::shared_ptr<hook::Redirect>>> open_redirect(Site& site, pool::DatasetId volume);
-  Task<Attempt<hook::Link>> make_link(Site* site, pool::DatasetId dataset, const AttachOrder& order,
-                                      const AttachOrder::Program& program);
   Attempt<> publish(hook::Draft draft, std::string_view what);
   void tell(const hook::Link& link, u32 change) const;
   Task<> unbind();

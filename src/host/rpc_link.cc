@@ -56,9 +56,13 @@ AttachOrder::Program read_place(schema::ProgramPlace::Reader from) {
   return program;
 }
 
-Task<Attempt<LinkTable>> attach_there(Hooks& hooks, Site* site, pool::DatasetId dataset,
-                                      AttachOrder order) {
-  auto attaching = hooks.attach(site, dataset, std::move(order));
+Task<Attempt<LinkTable>> attach_there(Daemon& daemon, Site* site, pool::DatasetId dataset,
+                                      AttachOrder order, std::string pin) {
+  Hooks& hooks = daemon.hooks();
+  if (!pin.empty() && site == nullptr)
+    co_return refused(EINVAL, "cannot pin: a pool keeps pinned links; attach it to the pool");
+  auto attaching = pin.empty() ? hooks.attach(site, dataset, std::move(order))
+                               : daemon.pins().attach(*site, dataset, std::move(order), pin);
   auto ids = co_await ok(std::move(attaching));
   if (!ids) co_return refused(ids.error());
   std::vector<LinkView> views;
@@ -80,7 +84,7 @@ Task<Attempt<Attachment>> attach(Daemon& daemon, Ref<OpenPool> pool, pool::Datas
   Hooks& hooks = daemon.hooks();
   for (const auto& each : wishes.order.programs)
     if (!each.name.empty()) wishes.object.programs.push_back(each.name);
-  auto loading = hooks.load(std::move(wishes.object));
+  auto loading = hooks.load(daemon.loop(), std::move(wishes.object));
   auto loaded = co_await ok(std::move(loading));
   if (!loaded) co_return refused(loaded.error());
   wishes.order.instance = *std::move(loaded);
@@ -90,7 +94,7 @@ Task<Attempt<Attachment>> attach(Daemon& daemon, Ref<OpenPool> pool, pool::Datas
   Site* site = pool ? pool->site.get() : nullptr;
   if (pool && site == nullptr)
     co_return refused(ENOENT, "the pool " + pool->name + " is closed: open it again");
-  auto attaching = attach_there(hooks, site, dataset, std::move(wishes.order));
+  auto attaching = attach_there(daemon, site, dataset, std::move(wishes.order), wishes.pin);
   auto running =
       pool ? daemon.in_pool(pool, std::move(attaching)) : on_sync(daemon, std::move(attaching));
   auto table = co_await ok(std::move(running));
@@ -100,6 +104,7 @@ Task<Attempt<Attachment>> attach(Daemon& daemon, Ref<OpenPool> pool, pool::Datas
   for (const auto& view : table->views) ids.push_back(view.link->id);
   attached.views = std::move(table->views);
   attached.revision = table->revision;
+  if (!wishes.pin.empty()) co_return Attempt<Attachment>(std::move(attached));
   auto handle = daemon.holders().make_handle(std::move(ids));
   if (!handle) co_return refused(handle.error());
   attached.handle = *std::move(handle);
@@ -202,6 +207,12 @@ class MapServer final : public schema::Map::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> pin(PinContext context) override {
+    Daemon& daemon = *caller_.daemon;
+    return reply(daemon, context,
+                 on_sync(daemon, daemon.pins().keep_map(view_.map->id, caller_.who)), done);
+  }
+
   kj::Promise<void> types(TypesContext context) override {
     const auto file = bpf::ElfFile::read(*view_.map->object);
     const auto* section = file ? file->find(".BTF") : nullptr;
@@ -277,14 +288,28 @@ class LinkServer final : public schema::Link::Server {
     if (!program.empty()) object.programs = {program};
     return reply(daemon(), context,
                  update_link(daemon(), id_, std::move(object), std::move(program),
-                             read_text(params.getExpected())),
+                             read_text(params.getExpected()), caller_.who),
                  [&holders = holders()](auto& results, const LinkView& view) {
                    write(results.initValue(), view, holders);
                  });
   }
 
   kj::Promise<void> detach(DetachContext context) override {
-    return reply(daemon(), context, on_sync(daemon(), detach_link(daemon().hooks(), id_)), done);
+    return reply(daemon(), context, on_sync(daemon(), daemon().pins().detach(id_, caller_.who)),
+                 done);
+  }
+
+  kj::Promise<void> pin(PinContext context) override {
+    std::string name = read_text(context.getParams().getName());
+    return reply(daemon(), context,
+                 on_sync(daemon(), daemon().pins().pin(id_, std::move(name), caller_.who)), done);
+  }
+
+  kj::Promise<void> unpin(UnpinContext context) override {
+    return reply(daemon(), context, unpin_link(daemon(), id_, caller_.who),
+                 [](auto& results, cap::Fd handle) {
+                   results.setValue(kj::heap<Carrier<schema::LinkHandle>>(std::move(handle)));
+                 });
   }
 
   kj::Promise<void> handle(HandleContext context) override {
@@ -315,27 +340,37 @@ class LinkServer final : public schema::Link::Server {
     if (auto view = hooks.view(id)) co_return Attempt<LinkView>(*std::move(view));
     co_return Attempt<LinkView>(std::move(last));
   }
-  static Task<Attempt<LinkView>> replace_there(Hooks& hooks, LinkId id,
+  static Task<Attempt<LinkView>> replace_there(Daemon& daemon, LinkId id,
                                                std::shared_ptr<const hook::Instance> instance,
-                                               std::string program, std::string expected) {
-    auto updated = hooks.update(id, std::move(instance), std::move(program), expected);
+                                               std::string program, std::string expected,
+                                               std::string caller) {
+    auto updating = daemon.pins().update(id, std::move(instance), std::move(program),
+                                         std::move(expected), std::move(caller));
+    auto updated = co_await ok(std::move(updating));
     if (!updated) co_return refused(updated.error());
-    co_return Attempt<LinkView>(*hooks.view(id));
+    auto view = daemon.hooks().view(id);
+    if (!view) co_return refused(ENOLINK, "the link was detached meanwhile");
+    co_return Attempt<LinkView>(*std::move(view));
+  }
+  // Whoever asked holds it from now on.
+  static Task<Attempt<cap::Fd>> unpin_link(Daemon& daemon, LinkId id, std::string caller) {
+    auto handle = daemon.holders().make_handle({id});
+    if (!handle) co_return refused(handle.error());
+    auto unpinning = on_sync(daemon, daemon.pins().unpin(id, std::move(caller)));
+    auto unpinned = co_await ok(std::move(unpinning));
+    if (!unpinned) co_return refused(unpinned.error());
+    co_return Attempt<cap::Fd>(*std::move(handle));
   }
   static Task<Attempt<LinkView>> update_link(Daemon& daemon, LinkId id, hook::Loader::Order object,
-                                             std::string program, std::string expected) {
-    auto loading = daemon.hooks().load(std::move(object));
+                                             std::string program, std::string expected,
+                                             std::string caller) {
+    auto loading = daemon.hooks().load(daemon.loop(), std::move(object));
     auto loaded = co_await ok(std::move(loading));
     if (!loaded) co_return refused(loaded.error());
-    auto replacing = replace_there(daemon.hooks(), id, *std::move(loaded), std::move(program),
-                                   std::move(expected));
+    auto replacing = replace_there(daemon, id, *std::move(loaded), std::move(program),
+                                   std::move(expected), std::move(caller));
     auto view = co_await on_sync(daemon, std::move(replacing));
     co_return view;
-  }
-  static Task<Attempt<>> detach_link(Hooks& hooks, LinkId id) {
-    hooks.detach({id});
-    co_await ok(hooks.table().settled());
-    co_return Attempt<>{};
   }
 
   Caller caller_;
@@ -363,7 +398,102 @@ Task<Attempt<LinkTable>> list_links(Hooks& hooks) {
                                          .statistics = hooks.table().statistics()});
 }
 
+Task<Attempt<std::shared_ptr<const hook::Instance>>> load_and_name(Daemon& daemon,
+                                                                   Ref<OpenPool> pool,
+                                                                   hook::Loader::Order order,
+                                                                   std::string name,
+                                                                   std::string caller) {
+  auto loading = daemon.hooks().load(daemon.loop(), std::move(order));
+  auto loaded = co_await ok(std::move(loading));
+  if (!loaded) co_return refused(loaded.error());
+  if (!pool->site) co_return refused(ENOENT, "the pool " + pool->name + " is closed");
+  auto instance = *std::move(loaded);
+  auto naming = daemon.in_pool(
+      pool, daemon.pins().load(*pool->site, instance, std::move(name), std::move(caller)));
+  auto named = co_await ok(std::move(naming));
+  if (!named) co_return refused(named.error());
+  co_return Attempt<std::shared_ptr<const hook::Instance>>(std::move(instance));
+}
+
+// The objects are loaded one after the other: all before anything is changed.
+Task<Attempt<SetReport>> load_and_apply(Daemon& daemon, Ref<OpenPool> pool,
+                                        std::vector<hook::Loader::Order> objects, SetOrder order) {
+  for (auto& object : objects) {
+    auto loading = daemon.hooks().load(daemon.loop(), std::move(object));
+    auto loaded = co_await ok(std::move(loading));
+    if (!loaded) co_return refused(loaded.error());
+    order.objects.push_back(*std::move(loaded));
+  }
+  for (PointOrder& point : order.points)
+    for (auto& entry : point.links) {
+      if (entry.object >= order.objects.size())
+        co_return refused(EINVAL, "cannot apply: a link names an object that is not in the set");
+      const auto& programs = order.objects[entry.object]->programs;
+      if (entry.program.name.empty() && programs.size() == 1) entry.program.name = programs[0].name;
+    }
+  if (!pool->site) co_return refused(ENOENT, "the pool " + pool->name + " is closed");
+  auto applying = daemon.in_pool(pool, daemon.pins().apply_set(*pool->site, std::move(order)));
+  auto applied = co_await std::move(applying);
+  co_return applied;
+}
+
 }  // namespace
+
+kj::Promise<void> reply_load(const Caller& caller, Ref<OpenPool> pool, LoadObjectContext context) {
+  const auto params = context.getParams();
+  Daemon& daemon = *caller.daemon;
+  return reply(daemon, context,
+               load_and_name(daemon, std::move(pool), read_order(params.getObject()),
+                             read_text(params.getName()), caller.who),
+               [](auto& results, const std::shared_ptr<const hook::Instance>& instance) {
+                 auto to = results.initValue();
+                 to.setHash(instance->hash);
+                 auto list = to.initPrograms(static_cast<u32>(instance->programs.size()));
+                 for (u32 i = 0; i < list.size(); ++i) {
+                   const hook::LoadedProgram& program = instance->programs[i];
+                   list[i].setName(program.name);
+                   list[i].setHook(program.point->name);
+                   list[i].setTier(wire_tier(program.tier));
+                   list[i].setInstructionsMax(program.instructions_max);
+                 }
+               });
+}
+
+kj::Promise<void> reply_apply(const Caller& caller, Ref<OpenPool> pool, ApplyLinksContext context) {
+  const auto params = context.getParams();
+  std::vector<hook::Loader::Order> objects;
+  for (const auto object : params.getSet().getObjects()) objects.push_back(read_order(object));
+  SetOrder order;
+  order.revision = params.getRevision();
+  order.dry_run = params.getDryRun();
+  order.caller = caller.who;
+  for (const auto point : params.getSet().getPoints()) {
+    PointOrder wanted{
+        .target = read_text(point.getTarget()), .hook = read_text(point.getHook()), .links = {}};
+    for (const auto link : point.getLinks()) {
+      PointOrder::Entry entry{
+          .name = read_text(link.getName()), .object = link.getObject(), .program = {}};
+      entry.program.name = read_text(link.getProgram());
+      read_options(link.getOptions(), entry.program);
+      wanted.links.push_back(std::move(entry));
+    }
+    order.points.push_back(std::move(wanted));
+  }
+  Daemon& daemon = *caller.daemon;
+  return reply(daemon, context,
+               load_and_apply(daemon, std::move(pool), std::move(objects), std::move(order)),
+               [](auto& results, const SetReport& report) {
+                 auto to = results.initValue();
+                 to.setRevision(report.revision);
+                 const auto put = [](auto list, const std::vector<std::string>& names) {
+                   write_texts(list, names);
+                 };
+                 put(to.initAttached(static_cast<u32>(report.attached.size())), report.attached);
+                 put(to.initReplaced(static_cast<u32>(report.replaced.size())), report.replaced);
+                 put(to.initDetached(static_cast<u32>(report.detached.size())), report.detached);
+                 put(to.initKept(static_cast<u32>(report.kept.size())), report.kept);
+               });
+}
 
 void read_options(schema::LinkOptions::Reader from, AttachOrder::Program& to) {
   to.goes_on = read_texts(from.getGoOn());

@@ -34,7 +34,13 @@ using AdoptLinkContext =
     capnp::CallContext<schema::Host::AdoptLinkParams, schema::Answer<schema::Link>>;
 using MapsContext =
     capnp::CallContext<schema::Host::MapsParams, schema::Answer<capnp::List<schema::MapEntry>>>;
+using LoadObjectContext =
+    capnp::CallContext<schema::Pool::LoadObjectParams, schema::Answer<schema::LoadedObject>>;
+using ApplyLinksContext =
+    capnp::CallContext<schema::Pool::ApplyLinksParams, schema::Answer<schema::LinkSetReport>>;
 using MapContext = capnp::CallContext<schema::Host::MapParams, schema::Answer<schema::Map>>;
+kj::Promise<void> reply_load(const Caller& caller, Ref<OpenPool> pool, LoadObjectContext context);
+kj::Promise<void> reply_apply(const Caller& caller, Ref<OpenPool> pool, ApplyLinksContext context);
 kj::Promise<void> reply_links(const Caller& caller, LinksContext context);
 kj::Promise<void> reply_link(const Caller& caller, LinkContext context);
 kj::Promise<void> reply_adopt(const Caller& caller, AdoptLinkContext context);

@@ -1,7 +1,7 @@
 // host/rpc_pool.cc — Pool and Cursor objects.
 #include <fmt/format.h>
 
-#include "host/rpc.h"
+#include "host/rpc_link.h"
 #include "host/status.h"
 
 namespace coppice::host {
@@ -153,6 +153,13 @@ class PoolServer final : public schema::Pool::Server {
     return from(
         context, [&](Site& site) { return apply_many(site, std::move(invocations)); },
         [](auto& results, const Applied& applied) { write(results.initValue(), applied); });
+  }
+
+  kj::Promise<void> loadObject(LoadObjectContext context) override {
+    return reply_load(caller_, pool_, context);
+  }
+  kj::Promise<void> applyLinks(ApplyLinksContext context) override {
+    return reply_apply(caller_, pool_, context);
   }
 
   kj::Promise<void> startProgram(StartProgramContext context) override {

@@ -15,11 +15,21 @@
 
 namespace coppice::host {
 
+class Hooks;
+class Pins;
+
 // Made and used on the sync lane; destroyed anywhere, after its pool was closed.
-class Site final : public verb::Host {
+class Site final : public verb::Host, public verb::Gate {
  public:
-  Site(std::unique_ptr<pool::Pool> pool, u64 guid, Exports& exports, rt::Executor& sync)
-      : pool_(std::move(pool)), guid_(guid), exports_(exports), admin_(*pool_, *this, sync) {}
+  Site(std::unique_ptr<pool::Pool> pool, u64 guid, Exports& exports, Hooks& hooks, Pins& pins,
+       rt::Executor& sync)
+      : pool_(std::move(pool)),
+        guid_(guid),
+        exports_(exports),
+        hooks_(hooks),
+        pins_(pins),
+        sync_(sync),
+        admin_(*pool_, *this, sync) {}
   Site(const Site&) = delete;
 
   pool::Pool& pool() { return *pool_; }
@@ -27,10 +37,17 @@ class Site final : public verb::Host {
   const pool::Pool& pool() const { return *pool_; }
   verb::Admin& admin() { return admin_; }
   Exports& exports() { return exports_; }
+  Pins& pins() { return pins_; }
   std::vector<verb::RunningExport> exports_of(pool::DatasetId id) const override {
     return exports_.running(*this, id);
   }
   bool listening(const std::string& address) const override { return exports_.listening(address); }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override;
+  std::optional<pool::MapEntries> map_entries(const verb::MapName& map) const override;
+  verb::Gate* gate() const override { return const_cast<Site*>(this); }
+  // The programs on `admin`, of the dataset that the verb names and all above it.
+  std::optional<verb::Refusal> admit(const Question& question) override;
 
   // An administrative command under way, or waiting for the pool's turn.
   class Pending {
@@ -49,6 +66,9 @@ class Site final : public verb::Host {
   std::unique_ptr<pool::Pool> pool_;
   const u64 guid_;
   Exports& exports_;
+  Hooks& hooks_;
+  Pins& pins_;
+  rt::Executor& sync_;
   verb::Admin admin_;
 };
 

@@ -47,6 +47,10 @@ std::optional<Refusal> apply_all(Context& context, Gate* gate, std::vector<Invoc
   return std::nullopt;
 }
 
+Refusal too_many() {
+  return {E2BIG, "one transaction has at most " + std::to_string(kInvocationsMax) + " verbs", {}};
+}
+
 }  // namespace
 
 Refusal refusal_of(const Error& error) {
@@ -70,7 +74,7 @@ Task<Outcome> Admin::run_many(std::vector<Invocation> invocations) {
   Outcome outcome;
   if (invocations.empty()) co_return outcome;
   if (invocations.size() > kInvocationsMax) {
-    outcome.refusal = Refusal{E2BIG, "one transaction has at most 100000 verbs", {}};
+    outcome.refusal = too_many();
     co_return outcome;
   }
   auto done = co_await attempt(invocations);
@@ -80,8 +84,40 @@ Task<Outcome> Admin::run_many(std::vector<Invocation> invocations) {
 }
 
 Task<Outcome> Admin::attempt(std::vector<Invocation>& invocations) {
-  const u64 started_ns = sync_.now_ns();
   auto session = co_await ok(pool_.begin());
+  auto outcome = co_await carry_out(std::move(session), invocations);
+  co_return outcome;
+}
+
+Task<Outcome> Admin::attempt_planned(const Plan& plan, const std::string& caller, bool dry_run) {
+  auto session = co_await ok(pool_.begin());
+  auto planned = plan(*session.transaction);
+  Outcome outcome;
+  if (!planned) outcome.refusal = std::move(planned).error();
+  if (!planned || planned->empty()) co_return outcome;
+  if (planned->size() > kInvocationsMax) {
+    outcome.refusal = too_many();
+    co_return outcome;
+  }
+  for (Invocation& each : *planned) {
+    each.caller = caller;
+    each.dry_run = dry_run;
+  }
+  auto done = co_await carry_out(std::move(session), *planned);
+  co_return done;
+}
+
+Task<Outcome> Admin::run_planned(Plan plan, std::string caller, bool dry_run) {
+  auto done = co_await attempt_planned(plan, caller, dry_run);
+  if (done) co_return std::move(done);
+  Outcome outcome;
+  outcome.refusal = refusal_of(done.error());
+  co_return outcome;
+}
+
+// In the pool's turn, which `session` has.
+Task<Outcome> Admin::carry_out(pool::Pool::Session session, std::vector<Invocation>& invocations) {
+  const u64 started_ns = sync_.now_ns();
   const u64 now_s = sync_.wall_ns() / 1'000'000'000;
   const Invocation& first = invocations.front();
   PoolFacts facts(pool_, host_, now_s,

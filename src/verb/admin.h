@@ -6,6 +6,7 @@
 // sync lane.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -112,9 +113,14 @@ class Admin {
   Task<Outcome> run(Invocation invocation);
   // One transaction. caller and dry_run are those of the first.
   Task<Outcome> run_many(std::vector<Invocation> invocations);
+  // The invocations that `plan` makes when it is their turn: nobody changes the catalog in between.
+  using Plan = std::function<Attempt<std::vector<Invocation>>(const pool::CatalogView& view)>;
+  Task<Outcome> run_planned(Plan plan, std::string caller, bool dry_run);
 
  private:
   Task<Outcome> attempt(std::vector<Invocation>& invocations);
+  Task<Outcome> attempt_planned(const Plan& plan, const std::string& caller, bool dry_run);
+  Task<Outcome> carry_out(pool::Pool::Session session, std::vector<Invocation>& invocations);
   pool::Pool& pool_;
   const Host& host_;
   rt::Executor& sync_;
