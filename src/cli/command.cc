@@ -95,6 +95,8 @@ CommandLine::CommandLine()
   add_status_commands(*this);
   add_program_commands(*this);
   add_prog_commands(*this);
+  add_link_commands(*this);
+  add_map_commands(*this);
   add_completion_commands(*this);
 }
 

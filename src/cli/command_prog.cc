@@ -1,4 +1,5 @@
-// cli/command_prog.cc — prog: eBPF programs, run here and now, without the daemon.
+// cli/command_prog.cc — prog: eBPF programs, run here and now without the daemon, or loaded into a
+// pool.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include "cli/prog_bench.h"
 #include "cli/prog_check.h"
 #include "cli/prog_dump.h"
+#include "cli/prog_load.h"
 #include "cli/prog_run.h"
 
 namespace coppice::cli {
@@ -175,19 +177,49 @@ void add_dump_command(CommandLine& line, CLI::App& prog) {
   line.runs(dump, [options](Session&) { return dump_object(*options); });
 }
 
+void add_load_command(CommandLine& line, CLI::App& prog) {
+  auto wishes = std::make_shared<LoadWishes>();
+  CLI::App& load =
+      line.add(prog, {.name = "load",
+                      .summary = "Put an object into a pool under a name, for links to come",
+                      .example = "coppice prog load tank rate_limit slow --set iops=100"});
+  add_name(load, "POOL", wishes->pool, "Where it is kept");
+  add_name(load, "OBJECT", wishes->object.file,
+           "An object file of clang's, or the name of one that ships");
+  add_name(load, "NEWNAME", wishes->name, "What it is called there");
+  add_texts(load, "--set", wishes->object.settings, "VARIABLE=VALUE",
+            "A global variable of the object, before it is verified (repeatable)");
+  load.add_flag("--json", wishes->json, "Print JSON");
+  line.runs(load, [wishes](Session& session) { return load_object(session, *wishes); });
+}
+
+void add_unload_command(CommandLine& line, CLI::App& prog) {
+  auto wishes = std::make_shared<LoadWishes>();
+  CLI::App& unload = line.add(
+      prog, {.name = "unload",
+             .summary = "Take an object's name away; without links it leaves the pool, too",
+             .example = "coppice prog unload tank slow"});
+  add_name(unload, "POOL", wishes->pool, "Where it is kept");
+  add_name(unload, "OBJECTNAME", wishes->name, "What it is called there");
+  line.runs(unload, [wishes](Session& session) { return unload_object(session, *wishes); });
+}
+
 }  // namespace
 
 void add_prog_commands(CommandLine& line) {
-  CLI::App& prog =
-      line.add(line.root(), {.name = "prog",
-                             .summary = "Check, show and run eBPF programs, without the daemon",
-                             .example = {},
-                             .group = "Programs"});
+  CLI::App& prog = line.add(
+      line.root(),
+      {.name = "prog",
+       .summary = "Check, show and run eBPF programs without the daemon; load them into a pool",
+       .example = {},
+       .group = "Programs"});
   prog.require_subcommand(1);
   add_check_command(line, prog);
   add_dump_command(line, prog);
   add_run_command(line, prog);
   add_bench_command(line, prog);
+  add_load_command(line, prog);
+  add_unload_command(line, prog);
 }
 
 }  // namespace coppice::cli

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/rows.h"
+#include "cli/shared_folder.h"
 
 namespace coppice::cli {
 namespace {
@@ -108,6 +109,23 @@ Attempt<> add_settings(Connection& connection, Candidates& into) {
   return {};
 }
 
+// Of links their names, or their numbers if they have none.
+Attempt<> add_links(Connection& connection, Candidates& into) {
+  TRY(const auto links, connection.ask(connection.host().linksRequest()));
+  for (auto each : links.getValue().getLinks()) {
+    const auto info = each.getInfo();
+    into.push_back(info.getName().size() > 0 ? info.getName().cStr()
+                                             : std::to_string(info.getId()));
+  }
+  return {};
+}
+
+Attempt<> add_maps(Connection& connection, Candidates& into) {
+  TRY(const auto maps, connection.ask(connection.host().mapsRequest()));
+  for (auto each : maps.getValue()) into.push_back(each.getInfo().getName().cStr());
+  return {};
+}
+
 Attempt<> add_named(Connection& connection, const std::string& what, const std::string& word,
                     Candidates& into) {
   using Type = schema::DatasetType;
@@ -116,6 +134,8 @@ Attempt<> add_named(Connection& connection, const std::string& what, const std::
     for (auto each : pools.getValue()) into.push_back(each.getStatus().getName().cStr());
     return {};
   }
+  if (what == "LINK") return add_links(connection, into);
+  if (what == "MAP") return add_maps(connection, into);
   if (what.starts_with("COLUMN") || what == "PROPERTY") {
     into.push_back(typed_list(word) + (what == "PROPERTY" ? "all" : "name"));
     return add_properties(connection, word, into);
@@ -132,7 +152,8 @@ Attempt<> add_named(Connection& connection, const std::string& what, const std::
     return add_datasets(connection, {Type::VOLUME, Type::GROUP}, "@", into);
   if (what == "VOLUME") return add_datasets(connection, {Type::VOLUME}, "", into);
   if (what == "NEW") return add_datasets(connection, {Type::GROUP}, "/", into);
-  return what == "NAME" ? add_datasets(connection, {}, "", into) : Attempt<>{};
+  if (what == "TARGET") into.push_back("/");
+  return what == "NAME" || what == "TARGET" ? add_datasets(connection, {}, "", into) : Attempt<>{};
 }
 
 Candidates fixed_words(const std::string& what, const std::string& word) {
@@ -141,6 +162,11 @@ Candidates fixed_words(const std::string& what, const std::string& word) {
   if (what.starts_with("FIELD")) words = {"name", "property", "value", "source"};
   if (what.starts_with("SOURCE")) words = {"local", "default", "inherited", "received", "none"};
   if (what == "SHELL") words = {"bash", "zsh", "fish"};
+  if (what == "TIER") words = {"stable", "internal"};
+  if (what == "pass|deny") words = {"pass", "deny"};
+  if (what == "HOOK")
+    words = {"volume.submit", "volume.complete", "admin", "export.connect", "timer", "tracepoint/"};
+  if (what == "OBJECT") words = shipped_objects();
   if (what == "ADDRESS") words = {"unix:", "tcp:"};
   for (std::string& each : words) each.insert(0, typed_list(word));
   return words;

@@ -1,11 +1,13 @@
 #include "cli/connection.h"
 
+#include <fcntl.h>
 #include <kj/async-unix.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/check.h"
 #include "cli/address.h"
@@ -71,6 +73,9 @@ schema::File::Client carry_file(kj::AutoCloseFd fd) {
 }
 schema::ListenSocket::Client carry_socket(kj::AutoCloseFd fd) {
   return kj::heap<Carrier<schema::ListenSocket>>(kj::mv(fd));
+}
+schema::LinkHandle::Client carry_handle(kj::AutoCloseFd fd) {
+  return kj::heap<Carrier<schema::LinkHandle>>(kj::mv(fd));
 }
 
 Connection::Connection(kj::AutoCloseFd fd, std::string path)
@@ -173,17 +178,41 @@ void Connection::catch_signals() {
   kj::UnixEventPort::captureSignal(SIGTERM);
 }
 
-Connection::Woken Connection::wait_for_end() {
+Connection::Woken Connection::wait_for_end(const Else& other) {
   try {
     const auto signalled = [](siginfo_t&&) { return Woken::by_signal; };
-    auto interrupted = io_.unixEventPort.onSignal(SIGINT).then(signalled);
-    auto terminated = io_.unixEventPort.onSignal(SIGTERM).then(signalled);
-    auto gone = network_.onDisconnect().then([] { return Woken::by_daemon; });
-    return gone.exclusiveJoin(kj::mv(interrupted))
-        .exclusiveJoin(kj::mv(terminated))
-        .wait(io_.waitScope);
+    auto woken = network_.onDisconnect().then([] { return Woken::by_daemon; });
+    woken = woken.exclusiveJoin(io_.unixEventPort.onSignal(SIGINT).then(signalled));
+    woken = woken.exclusiveJoin(io_.unixEventPort.onSignal(SIGTERM).then(signalled));
+    if (other.milliseconds != 0) {
+      woken = woken.exclusiveJoin(
+          io_.provider->getTimer().afterDelay(other.milliseconds * kj::MILLISECONDS).then([] {
+            return Woken::by_time;
+          }));
+    }
+    if (other.readable < 0) return woken.wait(io_.waitScope);
+    using Observer = kj::UnixEventPort::FdObserver;
+    Observer observer(io_.unixEventPort, other.readable, Observer::OBSERVE_READ);
+    woken = woken.exclusiveJoin(
+        observer.whenBecomesReadable().then([] { return Woken::by_descriptor; }));
+    return woken.wait(io_.waitScope);
   } catch (const kj::Exception&) {
     return Woken::by_daemon;
+  }
+}
+
+Attempt<kj::AutoCloseFd> Connection::descriptor_of(capnp::Capability::Client carrier) {
+  try {
+    auto found = carrier.getFd().wait(io_.waitScope);
+    KJ_IF_MAYBE (fd, found) {
+      const int own = ::fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+      if (own >= 0) return kj::AutoCloseFd(own);
+      return refuse(
+          fmt::format("cannot keep a descriptor of the daemon's: {}", std::strerror(errno)));
+    }
+    return refuse("the daemon sent no descriptor where one was due");
+  } catch (const kj::Exception& exception) {
+    return std::unexpected(failure_of(exception));
   }
 }
 

@@ -10,6 +10,7 @@
 #include <capnp/rpc-twoparty.h>
 #include <fmt/format.h>
 #include <kj/async-io.h>
+#include <kj/io.h>
 
 #include <memory>
 #include <string>
@@ -55,11 +56,20 @@ class Connection {
   Attempt<schema::Dataset::Client> dataset(const std::string& name);
   Attempt<schema::Snapshot::Client> snapshot(const std::string& name);
 
+  // A copy of the descriptor that an object of the daemon's carries.
+  Attempt<kj::AutoCloseFd> descriptor_of(capnp::Capability::Client carrier);
+
   // Waits, and meanwhile notices that the daemon has gone.
   Attempt<> sleep(u64 milliseconds);
-  // Waits for SIGINT, SIGTERM or the end of the connection. Call catch_signals() first.
-  enum class Woken : u8 { by_signal, by_daemon };
-  Woken wait_for_end();
+  // Waits for SIGINT, SIGTERM or the end of the connection, and for what else is asked for. Call
+  // catch_signals() first.
+  enum class Woken : u8 { by_signal, by_daemon, by_descriptor, by_time };
+  struct Else {
+    int readable = -1;     // A descriptor; it is the caller's.
+    u64 milliseconds = 0;  // 0: however long.
+  };
+  Woken wait_for_end() { return wait_for_end({}); }
+  Woken wait_for_end(const Else& other);
   static void catch_signals();  // Before open(): both signals then wake wait_for_end() alone.
 
  private:
@@ -78,6 +88,7 @@ class Connection {
 // An object of ours that carries nothing but a descriptor. The daemon's half of it is its own copy.
 schema::File::Client carry_file(kj::AutoCloseFd fd);
 schema::ListenSocket::Client carry_socket(kj::AutoCloseFd fd);
+schema::LinkHandle::Client carry_handle(kj::AutoCloseFd fd);
 
 // "tank" of "tank/vm@s".
 std::string_view pool_part(std::string_view name);

@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 
 #include "cli/channel_program.h"
+#include "cli/shared_folder.h"
 
 extern char** environ;
 
@@ -19,13 +19,6 @@ namespace {
 // What check.lua says with its exit status.
 constexpr int kClean = 0, kFindings = 1, kUnreadable = 2;
 constexpr const char* kInterpreter = "lua5.1";  // For which Debian installs luacheck.
-
-// share/coppice beside the folder of this program: so in a build, and where it is installed.
-std::filesystem::path shared_folder() {
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return self.parent_path().parent_path() / "share" / "coppice";
-}
 
 std::unexpected<Failure> not_installed() {
   return refuse(

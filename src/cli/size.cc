@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <ctime>
 
 #include "base/check.h"
@@ -78,6 +79,26 @@ Result<u64> parse_size(std::string_view text) {
   const Wide bytes = whole * factor + fraction * factor / scale;
   if (bytes > ~u64{0}) return fail(Errc::invalid, kWhat, fmt::format("'{}' is too large", text));
   return static_cast<u64>(bytes);
+}
+
+Result<u64> parse_duration(std::string_view text) {
+  constexpr const char* kWhat = "cannot read the duration";
+  constexpr std::pair<std::string_view, u64> kDurations[] = {{"ns", 1},
+                                                             {"us", 1'000},
+                                                             {"ms", 1'000'000},
+                                                             {"s", 1'000'000'000},
+                                                             {"m", 60'000'000'000},
+                                                             {"h", 3'600'000'000'000}};
+  u64 number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, text.data() + text.size());
+  for (const auto& [name, factor] : kDurations) {
+    if (error != std::errc{} || unit != name || number == 0) continue;
+    if (number > ~u64{0} / factor) break;
+    return number * factor;
+  }
+  return fail(Errc::invalid, kWhat,
+              fmt::format("'{}' is not a duration such as 500us, 10ms, 2s, 5m or 1h", text));
 }
 
 u64 saturate(double number) {

@@ -12,6 +12,9 @@ namespace coppice::cli {
 // error.
 Result<u64> parse_size(std::string_view text);
 
+// "500us", "10ms", "2s", "5m", "1h" in nanoseconds: a whole number above 0 and its unit.
+Result<u64> parse_duration(std::string_view text);
+
 // The whole part of a computed number; what no u64 can hold becomes the nearest that can.
 u64 saturate(double number);
 

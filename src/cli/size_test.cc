@@ -85,5 +85,16 @@ TEST(Size, ShowsTimes) {
   EXPECT_EQ(show_duration(2 * 86400 + 3 * 3600), "2 days 03:00:00");
 }
 
+TEST(ParseDuration, TakesAWholeNumberAndItsUnit) {
+  EXPECT_EQ(parse_duration("7ns").value(), 7u);
+  EXPECT_EQ(parse_duration("500us").value(), 500'000u);
+  EXPECT_EQ(parse_duration("10ms").value(), 10'000'000u);
+  EXPECT_EQ(parse_duration("2s").value(), 2'000'000'000u);
+  EXPECT_EQ(parse_duration("5m").value(), 300'000'000'000u);
+  EXPECT_EQ(parse_duration("1h").value(), 3'600'000'000'000u);
+  for (const char* text : {"", "5", "ms", "0s", "-1s", "1.5s", "1 s", "1sec", "9999999999h"})
+    EXPECT_FALSE(parse_duration(text)) << text;
+}
+
 }  // namespace
 }  // namespace coppice::cli
