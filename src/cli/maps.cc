@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 
 #include "cli/links.h"
 
@@ -78,6 +79,13 @@ Attempt<OpenMap> OpenMap::find(Connection& connection, const MapChoice& choice) 
   return map;
 }
 
+Json OpenMap::key(std::span<const std::byte> bytes) const {
+  u32 index = 0;
+  if (!is_indexed() || bytes.size() != sizeof index) return value_of_bytes(key_type_, bytes);
+  std::memcpy(&index, bytes.data(), sizeof index);
+  return index;
+}
+
 std::vector<Json> OpenMap::values(std::span<const std::byte> bytes) const {
   const size_t stride = (slot_bytes_ + 7) / 8 * 8;
   if (!kind_.starts_with("percpu_") || stride == 0) return {value_of_bytes(value_type_, bytes)};
@@ -90,6 +98,16 @@ std::vector<Json> OpenMap::values(std::span<const std::byte> bytes) const {
 Attempt<std::vector<std::byte>> OpenMap::key_of_text(const std::string& text) const {
   std::vector<std::byte> key(key_bytes_);
   if (key.empty() && text.empty()) return key;
+  if (is_indexed()) {
+    u32 index = 0;
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data(), last, index);
+    if (error != std::errc{} || end != last || key.size() != sizeof index)
+      return misuse(
+          fmt::format("map '{}' is an array: its keys are numbers, not '{}'", name_, text));
+    std::memcpy(key.data(), &index, sizeof index);
+    return key;
+  }
   auto put = put_text(key_type_, text, key);
   if (!put)
     return misuse(fmt::format("key '{}' of map '{}': {}", text, name_, put.error().message));

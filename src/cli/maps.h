@@ -28,7 +28,7 @@ class OpenMap {
   bool is_ring() const { return kind_ == "ringbuf"; }
   const bpf::Btf* types() const { return types_.get(); }
 
-  Json key(std::span<const std::byte> bytes) const { return value_of_bytes(key_type_, bytes); }
+  Json key(std::span<const std::byte> bytes) const;
   // Of a per-CPU map one for each slot; of others one.
   std::vector<Json> values(std::span<const std::byte> bytes) const;
 
@@ -46,6 +46,11 @@ class OpenMap {
  private:
   OpenMap(Connection& connection, schema::Map::Client capability)
       : connection_(&connection), capability_(kj::mv(capability)) {}
+
+  // Keys of arrays are numbers whether their type is known or not.
+  bool is_indexed() const {
+    return key_type_.id == 0 && (kind_ == "array" || kind_ == "percpu_array");
+  }
 
   Connection* connection_;
   schema::Map::Client capability_;
