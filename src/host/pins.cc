@@ -445,7 +445,7 @@ Task<Attempt<>> Pins::update(LinkId id, std::shared_ptr<const hook::Instance> in
   Site* site = hooks_.find_site(link->point.target.pool);
   const Offer offer(*this, instance);
   // Maps of its own: an instance that no link has used yet.
-  const std::string own = fmt::format("{}#{}", link->name, hooks_.table().revision());
+  const std::string own = fmt::format("{}.{}", link->name, hooks_.table().revision());
   instances_[{site->guid(), instance->hash, own}] = instance;
   auto invocation = invocation_of("relink", link->name, std::move(caller));
   invocation.arguments.emplace("object", instance->hash);
