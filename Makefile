@@ -39,7 +39,7 @@ soak:
 
 bench:
 	@scripts/setup.sh build bench
-	@scripts/build.sh release $(JOBS) coppiced coppice coppice-bpf-engines
+	@scripts/build.sh release $(JOBS) coppiced coppice coppice-bpf-engines coppice-hook-bench
 	@/usr/bin/python3 bench/run.py --bin build/release/bin $(BENCH)
 
 install:

@@ -9,6 +9,7 @@ import xml.dom.minidom
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bpf  # noqa: E402
 import fio  # noqa: E402
+import hooks  # noqa: E402
 import report  # noqa: E402
 import speed  # noqa: E402
 
@@ -48,6 +49,23 @@ class Bench(unittest.TestCase):
         self.assertEqual((1.0, True), found["eBPF: fnv over the kernel's JIT"])
         self.assertNotIn("eBPF: hash_lookup over the kernel's JIT", found)
         self.assertFalse(found["eBPF: ms to compile 500 instructions"][1])
+
+    def test_hooks_are_judged_by_what_one_more_program_costs(self):
+        ns = {"bare": 20, "nothing": 21, "empty_submit": 60, "ten_submit": 105, "empty_complete": 90,
+              "ten_complete": 108, "histogram": 20 + 0.01 * hooks.REQUEST_NS, "tracepoint_alone": 8,
+              "tracepoint_record": 30}
+        swap = {"publish_ms": 11, "pause_us": 1500, "pause_us_without": 400}
+        measured = {"request_ns": ns, "swap": {"group": swap}, "attach_us": 50, "ring_millions_a_second": 4}
+        measured["swap"]["volumes"] = dict(swap, publish_ms=2, pause_us=100)
+        found = {entry["what"]: (round(entry["measured"], 3), entry["met"]) for entry in hooks.judge(measured)}
+        self.assertEqual((5, True), found["hooks: one more empty program before a request, ns"])
+        self.assertEqual((50, False), found["hooks: ten more empty programs before a request, ns"])
+        self.assertEqual((1, True), found["hooks: a latency histogram, % of a request"])
+        self.assertEqual((1100, False), found["hooks: us a request waits for a swap (group)"])
+        self.assertEqual((0, True), found["hooks: us a request waits for a swap (volumes)"])
+        self.assertNotIn("hooks: a recorded event over LTTng-UST's", found)
+        found = {entry["what"]: entry["measured"] for entry in hooks.judge(dict(measured, lttng_ns=90))}
+        self.assertEqual(3, found["hooks: a recorded event over LTTng-UST's"])
 
     def test_goals_are_met_by_their_bound_and_not_below(self):
         self.assertTrue(all(entry["met"] for entry in speed.judge(results(3.0, 1.0))))

@@ -8,8 +8,6 @@
 // undisturbed; a measurement lasts so many milliseconds (100).
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -23,6 +21,7 @@
 #include "bpf/ring_buffer.h"
 #include "bpf/verify/verifier.h"
 #include "bpf_kernel.h"
+#include "rounds.h"
 
 #define COPPICE_PROGRAMS(X) X(empty) X(xorshift) X(fnv) X(vector) X(parse)
 
@@ -39,15 +38,6 @@ COPPICE_PROGRAMS(X)
 
 namespace coppice::bpf {
 namespace {
-
-constexpr int kRounds = 50;
-using Clock = std::chrono::steady_clock;
-
-u64 now_ns() {
-  return static_cast<u64>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
-          .count());
-}
 
 template <class T>
 T need(Result<T> result) {
@@ -66,42 +56,6 @@ Compiled compiled_of(const std::string& name) {
   COPPICE_PROGRAMS(X)
 #undef X
   return {};
-}
-
-// The best of nanoseconds a run. An engine runs so many times and says how long that took.
-using Engine = std::function<double(u64 times)>;
-struct Measured {
-  std::string name;
-  Engine engine;
-  u64 times = 1;
-  double best_ns = 1e300;
-};
-
-void measure(std::vector<Measured>& all, u64 round_ns) {
-  for (Measured& each : all) {
-    double taken = each.engine(1) + each.engine(1);
-    while (taken < static_cast<double>(round_ns) / 4 && each.times < (u64{1} << 40)) {
-      each.times *= 2;
-      taken = each.engine(each.times);
-    }
-    each.times = std::max<u64>(
-        1, static_cast<u64>(static_cast<double>(each.times * round_ns) / std::max(taken, 1.0)));
-  }
-  for (int round = 0; round < kRounds; ++round) {
-    for (Measured& each : all) {
-      const double ns = each.engine(each.times) / static_cast<double>(each.times);
-      each.best_ns = std::min(each.best_ns, ns);
-    }
-  }
-}
-
-template <class Run>
-Engine timed(Run run) {
-  return [run](u64 times) {
-    const u64 begun = now_ns();
-    for (u64 i = 0; i < times; ++i) run();
-    return static_cast<double>(now_ns() - begun);
-  };
 }
 
 // Records of random lengths, 8 to 28 bytes, of which every fourth is of the kind that is looked

@@ -12,6 +12,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bpf  # noqa: E402
+import hooks  # noqa: E402
 import programs  # noqa: E402
 import report  # noqa: E402
 import snapshots  # noqa: E402
@@ -36,7 +37,7 @@ def arguments():
     parser.add_argument("--clone-depth", type=int, default=1000)
     parser.add_argument("--idle-volumes", type=int, default=1000)
     parser.add_argument("--program-verbs", type=int, default=10_000, help="verbs in one channel program")
-    parser.add_argument("--only", choices=("speed", "snapshots", "programs", "bpf"), help="one part alone")
+    parser.add_argument("--only", choices=("speed", "snapshots", "programs", "bpf", "hooks"), help="one part alone")
     parser.add_argument("--quick", action="store_true", help="small and short: shows that it runs, not how fast")
     options = parser.parse_args()
     if options.quick:
@@ -72,6 +73,8 @@ def main():
             goals += programs.run(os.path.join(link, "v"), options, say)
         if options.only in (None, "bpf"):
             goals += bpf.run(options, say)
+        if options.only in (None, "hooks"):
+            goals += hooks.run(options, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(link, ignore_errors=True)

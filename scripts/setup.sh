@@ -9,7 +9,8 @@ build=(g++-12 clang-19 cmake ninja-build pkg-config liburing-dev libcapnp-dev ca
 check=(clang-tidy-19 clang-format-19 lld-19 libclang-rt-19-dev ccache python3 python3-libnbd libnbd-bin
   nbdkit qemu-utils fio e2fsprogs mandoc lua-check linux-source-6.12 xz-utils bpftrace)
 demo=(libnbd-bin qemu-utils e2fsprogs python3)
-bench=(python3 python3-libnbd libnbd-bin nbdkit qemu-utils qemu-system-common fio lua5.4)
+bench=(python3 python3-libnbd libnbd-bin nbdkit qemu-utils qemu-system-common fio lua5.4
+  lttng-tools liblttng-ust-dev)
 
 wanted=()
 for set in "$@"; do

@@ -31,12 +31,12 @@ class GenerationTest : public ::testing::Test {
     bed_.table().watch(dataset(10));
   }
   // Attaches an instance that only the table keeps.
-  std::weak_ptr<const Instance> attach(LinkId& link) {
+  std::weak_ptr<const Instance> attach(LinkId& link, const std::string& hook = "complete") {
     auto instance = workshop_.get("empty");
     link = bed_.attach({.target = dataset(1),
-                        .type = &workshop_.type("volume.submit"),
+                        .type = &workshop_.type("volume." + hook),
                         .instance = instance,
-                        .program = "submit"});
+                        .program = hook});
     return instance;
   }
   Workshop& workshop_ = Workshop::of(Engine::interpreter);
@@ -70,6 +70,24 @@ TEST_F(GenerationTest, EndsWithItsLastRequest) {
   EXPECT_TRUE(settled.finished());
   EXPECT_TRUE(instance.expired());
   EXPECT_GT(bed_.table().statistics().quiescence_ns_last, 100 * kMs);
+}
+
+// A request whose end nobody wants to know of holds nothing back once it was passed.
+TEST_F(GenerationTest, EndsWhenNothingOfItWillRun) {
+  below_.takes_ns_max = 500 * kMs;
+  HookedDevice device(bed_.lane(0), below_, {.volume = dataset(10)});
+  LinkId link = 0;
+  const auto instance = attach(link, "submit");
+  auto request = device.flush();
+  bed_.scheduler().start(bed_.executor(), request);
+  bed_.scheduler().run_for(1000);
+  EXPECT_EQ(bed_.table().find(link)->counters->sum().runs, 1U);
+  bed_.detach(link);
+  bed_.settle();
+  EXPECT_TRUE(instance.expired());
+  EXPECT_FALSE(request.finished());
+  bed_.scheduler().run_until_idle();
+  EXPECT_TRUE(request.finished());
 }
 
 // Devices that nobody uses hold nothing back, on whatever lane they are.

@@ -34,62 +34,62 @@ Errc code_of(u32 error) {
 }  // namespace
 
 HookedDevice::HookedDevice(Lane& lane, blk::Device& below, Who who)
-    : lane_(lane), below_(below), who_(who) {
+    : lane_(lane), below_(below), current_(lane.dispatch().current), who_(who) {
   CHECK(&lane.executor() == &below.executor());
+  refresh();
   lane_.add(*this);
 }
 
 HookedDevice::~HookedDevice() { lane_.remove(*this); }
 
-const Ref<HookedDevice::Epoch>& HookedDevice::epoch() {
-  const Generation* current = lane_.dispatch().current.load(std::memory_order_acquire);
-  if (!epoch_ || &epoch_->generation != current) [[unlikely]]
+void HookedDevice::refresh() {
+  const Generation* current = current_.load(std::memory_order_acquire);
+  if (!epoch_ || &epoch_->generation != current)
     epoch_ = Ref<Epoch>(new Epoch(*current, who_.volume));
-  return epoch_;
 }
 
-void HookedDevice::refresh() { epoch(); }
-
-bool HookedDevice::watched() {
-  return epoch()->chains != nullptr || trace::on(trace::Point::io_submit) ||
-         trace::on(trace::Point::io_complete);
+bool HookedDevice::watched_to_its_end(u32 operation, const VolumeChains* chains) {
+  return (chains != nullptr && !chains->complete.empty()) || trace::on(trace::Point::io_complete) ||
+         (operation == COPPICE_DISCARD && trace::on(trace::Point::discard)) ||
+         (operation == COPPICE_FLUSH && trace::on(trace::Point::flush));
 }
 
 Task<> HookedDevice::read(u64 offset, std::span<std::byte> into) {
-  if (!watched()) return below_.read(offset, into);
-  return carry_out(
-      {.operation = COPPICE_READ, .offset = offset, .length = into.size(), .into = into});
+  if (idle()) [[likely]]
+    return below_.read(offset, into);
+  return submit({.operation = COPPICE_READ, .offset = offset, .length = into.size(), .into = into});
 }
 
 Task<> HookedDevice::write(u64 offset, std::span<const std::byte> from, blk::WriteOptions options) {
-  if (!watched()) return below_.write(offset, from, options);
-  return carry_out({.operation = COPPICE_WRITE,
-                    .offset = offset,
-                    .length = from.size(),
-                    .options = options,
-                    .from = from});
+  if (idle()) [[likely]]
+    return below_.write(offset, from, options);
+  return submit({.operation = COPPICE_WRITE,
+                 .offset = offset,
+                 .length = from.size(),
+                 .options = options,
+                 .from = from});
 }
 
 Task<> HookedDevice::zero(u64 offset, u64 length, blk::WriteOptions options) {
-  if (!watched()) return below_.zero(offset, length, options);
-  return carry_out(
+  if (idle()) return below_.zero(offset, length, options);
+  return submit(
       {.operation = COPPICE_ZERO, .offset = offset, .length = length, .options = options});
 }
 
 Task<> HookedDevice::discard(u64 offset, u64 length, blk::WriteOptions options) {
-  if (!watched() && !trace::on(trace::Point::discard))
-    return below_.discard(offset, length, options);
-  return carry_out(
+  if (idle() && !trace::on(trace::Point::discard)) return below_.discard(offset, length, options);
+  return submit(
       {.operation = COPPICE_DISCARD, .offset = offset, .length = length, .options = options});
 }
 
 Task<> HookedDevice::flush() {
-  if (!watched() && !trace::on(trace::Point::flush)) return below_.flush();
-  return carry_out({.operation = COPPICE_FLUSH});
+  if (idle() && !trace::on(trace::Point::flush)) return below_.flush();
+  return submit({.operation = COPPICE_FLUSH});
 }
 
 Task<std::vector<blk::Extent>> HookedDevice::extents(u64 offset, u64 length, size_t count_max) {
-  const VolumeChains* chains = epoch()->chains;
+  refresh();
+  const VolumeChains* chains = epoch_->chains;
   if (chains == nullptr || chains->submit.empty() || length == 0)
     return below_.extents(offset, length, count_max);
   const auto all = [](u64 at, u64 bytes) -> Task<std::vector<blk::Extent>> {
@@ -98,29 +98,38 @@ Task<std::vector<blk::Extent>> HookedDevice::extents(u64 offset, u64 length, siz
   return all(offset, length);
 }
 
-Task<> HookedDevice::carry_out(Request request) {
-  const Ref<Epoch> epoch = this->epoch();  // A Ref of its own: until it is complete.
-  const VolumeChains* chains = epoch->chains;
-  rt::Executor& executor = lane_.executor();
-  const u64 number = lane_.next_request(), began = executor.now_ns();
+Task<> HookedDevice::submit(Request&& request) {
+  refresh();
+  const VolumeChains* chains = epoch_->chains;
+  if (chains == nullptr && !trace::on(trace::Point::io_submit) &&
+      !watched_to_its_end(request.operation, nullptr))
+    return pass_to(below_, request);
+  const Begun begun{.number = lane_.next_request(), .time_ns = lane_.executor().now_ns()};
   if (trace::on(trace::Point::io_submit)) [[unlikely]]
-    trace::fire(view_of<coppice_io_submit>(request, number, began));
+    trace::fire(view_of<coppice_io_submit>(request, begun.number, begun.time_ns));
   Decision decision;
   if (chains != nullptr && !chains->submit.empty()) {
-    auto context = view_of<coppice_submit>(request, number, began);
+    auto context = view_of<coppice_submit>(request, begun.number, begun.time_ns);
     context.volume_bytes = below_.size_bytes();
     context.data = reinterpret_cast<const __u8*>(request.from.data());
     context.data_end = context.data + request.from.size();
     decision = ask(chains->submit, context, request);
   }
+  if (decision.verdict == COPPICE_PASS && !watched_to_its_end(request.operation, chains))
+    return pass_to(below_, request);
+  return carry_out(epoch_, request, begun, decision);
+}
+
+Task<> HookedDevice::carry_out(Ref<Epoch> taken, Request request, Begun begun, Decision decision) {
+  const Ref<Epoch> epoch = std::move(taken);  // Let go of at the end; parameters stay for longer.
   if (decision.delay_ns > 0) co_await wait(decision.delay_ns);
   Result<> result = co_await perform(request, decision);
 
-  auto done = view_of<coppice_complete>(request, number, executor.now_ns());
-  done.latency_ns = done.time_ns - began;
+  auto done = view_of<coppice_complete>(request, begun.number, lane_.executor().now_ns());
+  done.latency_ns = done.time_ns - begun.time_ns;
   done.error = result ? 0 : errno_of(result.error().code);
   done.verdict = decision.verdict;
-  if (chains != nullptr) lane_.runner().run_all(chains->complete, &done);
+  if (epoch->chains != nullptr) lane_.runner().run_all(epoch->chains->complete, &done);
   tell_complete(request, done);
   co_return result;
 }
@@ -160,18 +169,18 @@ void HookedDevice::tell_complete(const Request& request, const coppice_complete&
 HookedDevice::Decision HookedDevice::ask(const Chain& chain, coppice_submit& context,
                                          Request& request) {
   Decision decision;
-  Call call;
-  call.answer = request.into;
-  call.payload = request.from;
+  call_.answer = request.into;
+  call_.payload = request.from;
+  call_.answered = false;
   for (const Bound* bound : chain) {
     const u32 flags = context.flags;
     context.error = context.target = 0;
     context.delay_ns = 0;
     u64 result = 0;
-    const Ran ran = lane_.runner().run(*bound, &context, &call, result);
+    const Ran ran = lane_.runner().run(*bound, &context, &call_, result);
     context.flags &= flags;
     bool sane = ran == Ran::ok;
-    if (sane && !judge(*bound, result, context, request, decision)) {
+    if (sane && result != COPPICE_PASS && !judge(*bound, result, context, request, decision)) {
       Counters::count(lane_.runner().counts_of(*bound).errors);
       sane = false;
     }
@@ -185,16 +194,15 @@ HookedDevice::Decision HookedDevice::ask(const Chain& chain, coppice_submit& con
   }
   request.options.fua = request.options.fua && (context.flags & COPPICE_FUA) != 0;
   request.options.no_hole = request.options.no_hole && (context.flags & COPPICE_NO_HOLE) != 0;
-  if (decision.verdict == COPPICE_COMPLETE && !call.answered && !request.into.empty())
+  if (decision.verdict == COPPICE_COMPLETE && !call_.answered && !request.into.empty())
     std::memset(request.into.data(), 0, request.into.size());
   return decision;
 }
 
-// False: the answer makes no sense here.
+// Of an answer other than pass. False: it makes no sense here.
 bool HookedDevice::judge(const Bound& bound, u64 result, const coppice_submit& context,
                          const Request& request, Decision& decision) {
   switch (result) {
-    case COPPICE_PASS: return true;
     case COPPICE_DELAY:
       decision.delay_ns =
           std::min<u64>(decision.delay_ns + std::min<u64>(context.delay_ns, COPPICE_DELAY_NS_MAX),
@@ -228,7 +236,7 @@ Task<> HookedDevice::wait(u64 ns) {
   co_return {};
 }
 
-Task<> HookedDevice::pass_to(blk::Device& device, Request request) {
+Task<> HookedDevice::pass_to(blk::Device& device, const Request& request) {
   switch (request.operation) {
     case COPPICE_READ: return device.read(request.offset, request.into);
     case COPPICE_WRITE: return device.write(request.offset, request.from, request.options);

@@ -4,7 +4,8 @@
 // device below, and to those of volume.complete when it is done: of the same generation, whatever
 // was changed meanwhile. For that the device keeps an Epoch for each generation that has requests
 // under way. Where no program is attached, a request is passed down as it is; that costs one look
-// at the current generation.
+// at the current generation. Programs of volume.submit are asked when the request is made, before
+// its task is started; what they pass goes down as it is where nobody asked to know of its end.
 //
 // What programs answer: delays add up; of deny, redirect and complete the last one counts; pass
 // undoes nothing. Flags can only be taken away. A redirected request goes to the other volume
@@ -41,7 +42,8 @@ class HookedDevice final : public blk::Device {
   Task<std::vector<blk::Extent>> extents(u64 offset, u64 length, size_t count_max) override;
   Task<> prefetch(u64 offset, u64 length) override { return below_.prefetch(offset, length); }
 
-  void refresh();  // Lets go of older generations that no request is under way on.
+  // On to the current generation; lets go of older ones that no request is under way on.
+  void refresh();
 
  private:
   struct Epoch : Counted {
@@ -60,6 +62,9 @@ class HookedDevice final : public blk::Device {
     std::span<std::byte> into = {};
     std::span<const std::byte> from = {};
   };
+  struct Begun {
+    u64 number = 0, time_ns = 0;
+  };
   struct Decision {
     u32 verdict = COPPICE_PASS;
     u32 error = 0;
@@ -67,9 +72,16 @@ class HookedDevice final : public blk::Device {
     Redirect* redirect = nullptr;
   };
 
-  bool watched();  // Somebody wants to know of requests.
-  const Ref<Epoch>& epoch();
-  Task<> carry_out(Request request);
+  // Nobody wants to know of requests. On the way of every one: two looks, and no call.
+  bool idle() const {
+    return &epoch_->generation == current_.load(std::memory_order_acquire) &&
+           epoch_->chains == nullptr && !trace::on(trace::Point::io_submit) &&
+           !trace::on(trace::Point::io_complete);
+  }
+  // Somebody wants to know of the end of such a request.
+  static bool watched_to_its_end(u32 operation, const VolumeChains* chains);
+  Task<> submit(Request&& request);
+  Task<> carry_out(Ref<Epoch> taken, Request request, Begun begun, Decision decision);
   Decision ask(const Chain& chain, coppice_submit& context, Request& request);
   bool judge(const Bound& bound, u64 result, const coppice_submit& context, const Request& request,
              Decision& decision);
@@ -78,13 +90,15 @@ class HookedDevice final : public blk::Device {
   void tell_complete(const Request& request, const coppice_complete& done);
   Task<> wait(u64 ns);
   Task<> perform(const Request& request, const Decision& decision);
-  static Task<> pass_to(blk::Device& device, Request request);
+  static Task<> pass_to(blk::Device& device, const Request& request);
   static Task<> carry_over(blk::Device& device, Request request);
 
   Lane& lane_;
   blk::Device& below_;
+  const std::atomic<const Generation*>& current_;
+  Ref<Epoch> epoch_;  // The newest that was looked at.
   const Who who_;
-  Ref<Epoch> epoch_;
+  Call call_;  // Of the submit programs; nothing waits while they run.
 };
 
 }  // namespace coppice::hook

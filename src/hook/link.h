@@ -113,7 +113,14 @@ struct Link {
   bool pinned() const { return pin != 0; }
 };
 
-using LinkList = std::vector<std::shared_ptr<const Link>>;
+// A link in a list; what is asked of thousands in a row is at hand.
+struct Listed : std::shared_ptr<const Link> {
+  Listed(std::shared_ptr<const Link> link)
+      : shared_ptr(std::move(link)), id(get()->id), bound(get()->bound.get()) {}
+  LinkId id;
+  const Bound* bound;
+};
+using LinkList = std::vector<Listed>;
 
 // Of what the link says. Null: it is broken, or replaces a function of another's.
 std::shared_ptr<const Bound> bind(const Link& link);

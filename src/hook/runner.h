@@ -49,7 +49,7 @@ class Runner {
   Counters::Slot& counts_of(const Bound& bound) const { return bound.counters->slot(slot_); }
 
  private:
-  static constexpr u64 kTimedEach = 64;  // A clock costs more than an empty program.
+  static constexpr u64 kTimedEach = 256;  // A clock costs more than an empty program.
   Ran run_timed(const Bound& bound, void* context, Call* call, u64& result, Counters::Slot& counts);
   static Ran fail(Counters::Slot& counts) {
     Counters::count(counts.errors);

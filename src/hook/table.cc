@@ -18,9 +18,7 @@ void count_tracepoints(const PointLists& points, int by) {
       trace::enable(point.type->tracepoint, by * static_cast<int>(list->size()));
 }
 
-auto place_of(auto& list, LinkId id) {
-  return std::ranges::find_if(list, [id](const auto& link) { return link->id == id; });
-}
+auto place_of(auto& list, LinkId id) { return std::ranges::find(list, id, &Listed::id); }
 
 }  // namespace
 
@@ -43,7 +41,8 @@ std::shared_ptr<const Link> Draft::find(LinkId id) const {
   if (added == added_.end() && known == table_->places_.end()) return nullptr;
   const LinkList& list = at(added != added_.end() ? added->second : known->second);
   const auto place = place_of(list, id);
-  return place == list.end() ? nullptr : *place;
+  if (place == list.end()) return nullptr;
+  return *place;
 }
 
 Attempt<> Draft::add(Link link, Place place) {
@@ -99,6 +98,8 @@ Attempt<> Draft::arrange(const Point& point, const std::vector<LinkId>& order) {
     if (place == rest.end())
       return refuse(EINVAL,
                     fmt::format("link {} is not at this point of {}", id, point.type->name));
+    if (place_of(arranged, id) != arranged.end())
+      return refuse(EINVAL, fmt::format("link {} is named twice", id));
     arranged.push_back(*place);
   }
   LinkId before = 0;  // Of each of the others: whom it stood behind.
@@ -203,8 +204,9 @@ Generation::Content Table::lay_out() const {
   Generation::Content content;
   std::map<std::pair<Target, Hook>, const LinkList*> of_volumes;
   const auto append = [](Chain& chain, const LinkList& list) {
+    chain.reserve(chain.size() + list.size());
     for (const auto& link : list)
-      if (link->bound) chain.push_back(link->bound.get());
+      if (link.bound != nullptr) chain.push_back(link.bound);
   };
   for (const auto& [point, list] : points_) {
     content.kept.push_back(list);
@@ -296,7 +298,7 @@ Chain Table::chain_of(const PointType& type, const Target& dataset) const {
     const auto found = points_.find({target, &type});
     if (found == points_.end()) continue;
     for (const auto& link : *found->second)
-      if (link->bound) chain.push_back(link->bound.get());
+      if (link.bound != nullptr) chain.push_back(link.bound);
   }
   return chain;
 }

@@ -147,6 +147,9 @@ TEST_F(TableTest, ArrangeKeepsTheOthersPlaces) {
   const auto unknown = arrange({l[3], 999});
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().error, EINVAL);
+  const auto twice = arrange({l[3], l[2], l[3]});
+  ASSERT_FALSE(twice);
+  EXPECT_EQ(twice.error().error, EINVAL);
 }
 
 // What replaces a link's function goes with it; a link whose replacement goes is whole again.
