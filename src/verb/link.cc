@@ -115,7 +115,8 @@ Attempt<> put_contents(const Context& context, Doing doing, const Arguments& arg
   for (const std::string& map : names(arguments, "keep")) {
     const MapName name{.object = link.object, .instance = link.instance, .map = map};
     auto entries = context.facts().map_entries(name);
-    if (!entries) return refuse(ENOENT, doing, "it has no map '" + map + "' that could be kept");
+    if (!entries || !is_component(map))
+      return refuse(ENOENT, doing, "it has no map '" + map + "' that could be kept");
     link.contents.insert_or_assign(map, *std::move(entries));
   }
   if (pool::stored_bytes(link.contents) > pool::kContentsBytesMax) {
@@ -127,8 +128,7 @@ Attempt<> put_contents(const Context& context, Doing doing, const Arguments& arg
 Attempt<> put_options(const Context& context, Doing doing, const Arguments& arguments,
                       PinnedLink& link) {
   if (arguments.contains("instance")) link.instance = text(arguments, "instance");
-  if (link.instance.size() > pool::kLinkTextBytesMax ||
-      (!link.instance.empty() && !is_component(link.instance))) {
+  if (!link.instance.empty() && !is_component(link.instance)) {
     return refuse(EINVAL, doing, "'" + link.instance + "' is no name for an instance");
   }
   if (const auto go_on = number(arguments, "go_on")) {
@@ -212,7 +212,7 @@ Attempt<> put_replaced(const CatalogView& view, Doing doing, const Arguments& ar
   if (link.function.empty() && program.hook.size() > pool::kReplaceHook.size()) {
     link.function = program.hook.substr(pool::kReplaceHook.size() + 1);
   }
-  if (link.function.empty() || link.function.size() > pool::kLinkTextBytesMax) {
+  if (!is_component(link.function)) {
     return refuse(EINVAL, doing, "say which function it replaces (function)");
   }
   for (const PinnedLink& each : dataset.links) {

@@ -242,6 +242,23 @@ TEST(Load, KeepsAnObjectWithoutLinks) {
   EXPECT_EQ(world.objects(), "");
 }
 
+// Names in objects are whatever their authors wrote.
+TEST(Load, RefusesWhatCannotBeKept) {
+  LinkWorld world;
+  pool::StoredObject odd = object_of('e', {{"a\nb", "volume.submit", pool::Tier::stable}});
+  world.facts.objects.emplace(odd.hash, odd);
+  EXPECT_TRUE(world.run("load o " + odd.hash).starts_with("EINVAL"));
+  EXPECT_TRUE(world.run("link tank/w " + odd.hash + " a l").starts_with("EINVAL"));
+  odd.programs[0].name.assign(256, 'p');
+  world.facts.objects[odd.hash] = odd;
+  EXPECT_TRUE(world.run("load o " + odd.hash).starts_with("EINVAL"));
+  world.facts.maps["l/\tm"] = {};
+  EXPECT_TRUE(world.link("tank/w", 'a', "limit", "l", "keep=\tm").starts_with("ENOENT"));
+  ASSERT_EQ(world.link("tank/w", 'a', "limit", "l"), "ok");
+  EXPECT_TRUE(
+      world.link("tank/w", 'd', "decide", "r", "replaces=l function=\tf").starts_with("EINVAL"));
+}
+
 TEST(Load, NeedsRoom) {
   LinkWorld world;
   world.facts.available = 10;

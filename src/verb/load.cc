@@ -41,6 +41,11 @@ Attempt<FoundObject> find_object(const Context& context, Doing doing, std::strin
                       "': name one that is loaded, or give the hash of one that was just verified");
   }
   CHECK((*loaded)->hash == text && (*loaded)->name.empty());
+  if (!pool::well_formed(**loaded)) {
+    return refuse(EINVAL, doing,
+                  "the object cannot be kept: it is larger than 1 MiB, or has settings or names of "
+                  "programs that are too long or not printable");
+  }
   ATTEMPT_VOID(check_object_room(context, doing, *loaded));
   return FoundObject{.fresh = std::move(loaded)};
 }

@@ -20,10 +20,13 @@ bool needs_quiet(const AdminOp& op) {
   return op.verb == Verb::rollback || op.verb == Verb::resize ||
          (op.verb == Verb::destroy && !snapshots_only);
 }
+bool is_of_links(const AdminOp& op) {
+  return op.verb == Verb::link || op.verb == Verb::relink || op.verb == Verb::unlink;
+}
 // Verbs whose order beside others would decide what they mean.
 bool needs_alone(const AdminOp& op) {
   return needs_quiet(op) || op.verb == Verb::promote || op.verb == Verb::rename ||
-         op.verb == Verb::destroy || op.verb == Verb::release;
+         op.verb == Verb::destroy || op.verb == Verb::release || is_of_links(op);
 }
 
 }  // namespace
@@ -113,6 +116,17 @@ AdminOp History::pick_rename() {
   return op;
 }
 
+AdminOp History::pick_links() {
+  AdminOp op;
+  const u64 choice = prng_.below(5);
+  op.verb = choice < 2 ? Verb::link : choice < 4 ? Verb::relink : Verb::unlink;
+  op.names = {prng_.chance(1, 3) ? pick_group() : world_.path(pick_volume())};
+  op.other = fmt::format("l{}", prng_.below(6));
+  if (op.verb != Verb::unlink) op.value = prng_.chance(1, 2) ? "a" : "b";
+  op.recursive = op.verb == Verb::relink && prng_.chance(1, 3);
+  return op;
+}
+
 std::optional<AdminOp> History::pick_admin() {
   size_t groups = 0, volumes = 0;
   std::vector<u64> clones;
@@ -142,6 +156,7 @@ std::optional<AdminOp> History::pick_admin() {
       if (lax || world_.datasets.size() < 2) return {};
       return pick_rename();
     case 12:
+      if (!lax && prng_.chance(1, 2)) return pick_links();
       op.verb = prng_.chance(3, 4) ? Verb::set : Verb::inherit;
       op.names = {prng_.chance(1, 2) ? pick_group() : world_.path(pick_volume())};
       op.other = fmt::format("sim:p{}", prng_.below(3));

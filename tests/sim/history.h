@@ -102,6 +102,7 @@ class History {
   AdminOp pick_destroy();
   AdminOp pick_snapshot();
   AdminOp pick_rename();
+  AdminOp pick_links();
   std::string pick_group();
   u64 pick_size();
   u64 pick_snapshot_of_volume();

@@ -13,11 +13,23 @@ namespace {
 constexpr u64 kPollNs = 100'000;
 constexpr u64 kNowS = 1'767'225'600;
 
-class NoExports final : public verb::ExportTable {
+class PlainHost final : public verb::Host {
  public:
   std::vector<verb::RunningExport> exports_of(pool::DatasetId) const override { return {}; }
   bool listening(const std::string&) const override { return true; }
+  std::optional<pool::SharedValue<pool::StoredObject>> loaded_object(
+      std::string_view hash) const override {
+    pool::StoredObject object;
+    object.hash = hash;
+    object.bytes.assign(hash[0] == 'a' ? 100 : 20'000, hash[0]);  // In one item, and in several.
+    object.programs = {{"limit", "volume.submit", pool::Tier::stable}};
+    return pool::SharedValue<pool::StoredObject>(std::move(object));
+  }
 };
+
+std::string hash_of(const std::string& object) {
+  return std::string(pool::kObjectHashBytes, object.at(0));
+}
 
 class OpenedHandle final : public Opened {
  public:
@@ -111,6 +123,23 @@ verb::Invocation invocation_of(const AdminOp& op) {
       arguments["source"] = name;
       arguments["name"] = op.other;
       break;
+    case Verb::link:
+      result.verb = "link";
+      arguments["target"] = name;
+      arguments["object"] = hash_of(op.value);
+      arguments["program"] = std::string("limit");
+      arguments["link"] = op.other;
+      break;
+    case Verb::relink:
+      result.verb = "relink";
+      arguments["link"] = op.other;
+      arguments["object"] = hash_of(op.value);
+      if (op.recursive) arguments["first"] = true;
+      break;
+    case Verb::unlink:
+      result.verb = "unlink";
+      arguments["link"] = op.other;
+      break;
   }
   return result;
 }
@@ -133,7 +162,7 @@ class PoolSubject final : public Subject {
  private:
   std::string describe(const pool::Dataset& dataset) const;
   std::unique_ptr<pool::Pool> pool_;
-  NoExports exports_;
+  PlainHost exports_;
   verb::Admin admin_;
   rt::Executor& lane_;
 };
@@ -160,6 +189,12 @@ std::string PoolSubject::describe(const pool::Dataset& dataset) const {
                          : std::string("group");
   if (raw(dataset.origin) != 0) text += " of " + full_name(catalog, dataset.origin);
   for (const auto& [name, value] : dataset.properties) text += fmt::format(" {}={}", name, value);
+  for (const pool::PinnedLink& link : dataset.links) {
+    text += fmt::format(" {}>{}", link.name, link.object[0]);
+  }
+  if (dataset.id == catalog.root()) {
+    for (const std::string& hash : catalog.objects()) text += fmt::format(" object:{}", hash[0]);
+  }
   text += " snapshots:";
   for (const pool::SnapshotId id : catalog.snapshots(dataset.id)) {
     text += " " + catalog.snapshot(id)->name;

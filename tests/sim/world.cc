@@ -10,8 +10,9 @@ namespace coppice::simtest {
 namespace {
 
 constexpr const char* kVerbNames[] = {
-    "create group", "create volume", "snapshot", "clone", "promote", "rollback", "destroy",
-    "rename",       "set",           "inherit",  "hold",  "release", "resize",   "bookmark"};
+    "create group", "create volume", "snapshot", "clone",   "promote", "rollback",
+    "destroy",      "rename",        "set",      "inherit", "hold",    "release",
+    "resize",       "bookmark",      "link",     "relink",  "unlink"};
 
 std::string_view before(std::string_view path, char mark) {
   return path.substr(0, path.rfind(mark));
@@ -99,6 +100,14 @@ std::map<std::string, std::string> World::list() const {
                                       : std::string("group");
     if (dataset.origin != 0) text += " of " + snapshot_path(dataset.origin);
     for (const auto& [name, value] : dataset.properties) text += fmt::format(" {}={}", name, value);
+    for (const auto& [name, object] : dataset.links) text += fmt::format(" {}>{}", name, object);
+    if (id == root()) {  // An object is kept while a link uses it, and no longer.
+      std::set<std::string> objects;
+      for (const auto& [other, each] : datasets) {
+        for (const auto& [name, object] : each.links) objects.insert(object);
+      }
+      for (const std::string& object : objects) text += " object:" + object;
+    }
     text += " snapshots:";
     for (const u64 snapshot : dataset.snapshots) text += " " + snapshots.at(snapshot).name;
     const std::string name = path(id);
@@ -133,6 +142,9 @@ std::string World::apply(const AdminOp& op, Stamp asked, Stamp answered) {
     case Verb::release: return holds(op);
     case Verb::resize: return resize(op);
     case Verb::bookmark: return bookmark(op);
+    case Verb::link:
+    case Verb::relink:
+    case Verb::unlink: return links(op);
   }
   return "no such verb";
 }
@@ -382,6 +394,27 @@ std::string World::bookmark(const AdminOp& op) {
   auto& bookmarks = datasets.at(dataset).bookmarks;
   const bool fresh = bookmarks.emplace(behind(op.other, '#'), snapshots.at(id).born).second;
   return fresh ? "" : "exists";
+}
+
+std::string World::links(const AdminOp& op) {
+  const u64 id = find_dataset(op.names.at(0));
+  if (op.verb == Verb::link && id == 0) return "no such dataset";
+  for (auto& [other, dataset] : datasets) {
+    const auto place =
+        std::ranges::find(dataset.links, op.other, [](const auto& each) { return each.first; });
+    if (place == dataset.links.end()) continue;
+    if (op.verb == Verb::link) return "exists";
+    if (op.verb == Verb::unlink) {
+      dataset.links.erase(place);
+    } else {
+      place->second = op.value;
+      if (op.recursive) std::ranges::rotate(dataset.links.begin(), place, std::next(place));
+    }
+    return {};
+  }
+  if (op.verb != Verb::link) return "no such link";
+  datasets.at(id).links.emplace_back(op.other, op.value);
+  return {};
 }
 
 void World::crash() {

@@ -31,18 +31,21 @@ enum class Verb : u8 {
   release,
   resize,
   bookmark,
+  link,
+  relink,
+  unlink,
 };
 const char* name_of(Verb verb);
 
 struct AdminOp {
   Verb verb{};
   std::vector<std::string> names{};  // What it works on: datasets "tank/a", snapshots "tank/a@s".
-  std::string
-      other{};  // clone, rename: the new name. set: the property. hold: the tag. bookmark: "a#b".
-  std::string value{};  // set: the value.
+  std::string other{};  // clone, rename: the new name. set: the property. hold: the tag. bookmark:
+                        // "a#b". link, relink, unlink: the link.
+  std::string value{};  // set: the value. link, relink: the object.
   u64 size = 0;         // create_volume, resize.
-  bool recursive = false;
-  bool defer = false;  // destroy of snapshots.
+  bool recursive = false;  // relink: it comes first.
+  bool defer = false;      // destroy of snapshots.
   std::string describe() const;
 };
 
@@ -65,7 +68,8 @@ struct Dataset {
   bool volume = false;
   u64 origin = 0;  // Snapshot id.
   std::map<std::string, std::string> properties;
-  std::vector<u64> snapshots;              // Oldest first.
+  std::vector<u64> snapshots;                              // Oldest first.
+  std::vector<std::pair<std::string, std::string>> links;  // Name and object, in order.
   std::map<std::string, Stamp> bookmarks;  // Name, and when its snapshot was asked for.
   Blocks content;
 };
@@ -110,6 +114,7 @@ class World {
   std::string holds(const AdminOp& op);
   std::string resize(const AdminOp& op);
   std::string bookmark(const AdminOp& op);
+  std::string links(const AdminOp& op);
   std::string place_for(std::string_view path, u64& parent, std::string& name) const;
   void erase_snapshot(u64 id);
   void erase_dataset(u64 id);
