@@ -69,17 +69,14 @@ struct GetWishes {
   bool json = false;
 };
 
-Json shown_of(const std::vector<Json>& values) {
-  return values.size() == 1 ? values[0] : Json(values);
-}
-
-void print_element(const Json& key, const std::vector<Json>& values) {
-  if (values.size() == 1) {
-    fmt::print("{}: {}\n", show_value(key), show_value(values[0]));
+// Of a per-CPU map a line for each slot.
+void print_element(const OpenMap& map, const Json& key, const Json& value) {
+  if (!map.is_per_cpu()) {
+    fmt::print("{}: {}\n", show_value(key), show_value(value));
     return;
   }
-  for (size_t slot = 0; slot < values.size(); ++slot)
-    fmt::print("{} [{}]: {}\n", show_value(key), slot, show_value(values[slot]));
+  for (size_t slot = 0; slot < value.size(); ++slot)
+    fmt::print("{} [{}]: {}\n", show_value(key), slot, show_value(value[slot]));
 }
 
 Attempt<> dump(Session& session, const GetWishes& wishes) {
@@ -88,9 +85,9 @@ Attempt<> dump(Session& session, const GetWishes& wishes) {
   Json all = Json::array();
   TRY_VOID(map.for_each([&](std::span<const std::byte> key, std::span<const std::byte> value) {
     if (wishes.json) {
-      all.push_back({{"key", map.key(key)}, {"value", shown_of(map.values(value))}});
+      all.push_back({{"key", map.key(key)}, {"value", map.value(value)}});
     } else {
-      print_element(map.key(key), map.values(value));
+      print_element(map, map.key(key), map.value(value));
     }
   }));
   if (wishes.json) print_json(all);
@@ -113,12 +110,15 @@ Attempt<> get(Session& session, const GetWishes& wishes) {
   TRY(const auto key, map.key_of_text(wishes.key));
   TRY(const auto value, map.get(key));
   if (!value) return refuse(fmt::format("map '{}' has nothing under {}", map.name(), wishes.key));
-  const auto values = map.values(*value);
+  const Json shown = map.value(*value);
   if (wishes.json) {
-    print_json(shown_of(values));
-    return {};
+    print_json(shown);
+  } else if (!map.is_per_cpu()) {
+    fmt::print("{}\n", show_value(shown));
+  } else {
+    for (size_t slot = 0; slot < shown.size(); ++slot)
+      fmt::print("[{}]: {}\n", slot, show_value(shown[slot]));
   }
-  for (const Json& each : values) fmt::print("{}\n", show_value(each));
   return {};
 }
 

@@ -82,8 +82,7 @@ Attempt<> watch_elements(OpenMap& map, const WatchWishes& wishes) {
       std::vector<std::byte>& last = known[{key.begin(), key.end()}];
       if (std::ranges::equal(last, value) || counter.is_enough()) return;
       last.assign(value.begin(), value.end());
-      const auto values = map.values(value);
-      const Json shown = values.size() == 1 ? values[0] : Json(values);
+      const Json shown = map.value(value);
       if (wishes.json) {
         print_line({{"key", map.key(key)}, {"value", shown}}, true);
       } else {

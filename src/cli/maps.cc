@@ -86,13 +86,13 @@ Json OpenMap::key(std::span<const std::byte> bytes) const {
   return index;
 }
 
-std::vector<Json> OpenMap::values(std::span<const std::byte> bytes) const {
+Json OpenMap::value(std::span<const std::byte> bytes) const {
   const size_t stride = (slot_bytes_ + 7) / 8 * 8;
-  if (!kind_.starts_with("percpu_") || stride == 0) return {value_of_bytes(value_type_, bytes)};
-  std::vector<Json> values;
+  if (!is_per_cpu() || stride == 0) return value_of_bytes(value_type_, bytes);
+  Json slots = Json::array();
   for (size_t at = 0; at + slot_bytes_ <= bytes.size(); at += stride)
-    values.push_back(value_of_bytes(value_type_, bytes.subspan(at, slot_bytes_)));
-  return values;
+    slots.push_back(value_of_bytes(value_type_, bytes.subspan(at, slot_bytes_)));
+  return slots;
 }
 
 Attempt<std::vector<std::byte>> OpenMap::key_of_text(const std::string& text) const {
@@ -128,7 +128,7 @@ Attempt<std::vector<std::byte>> OpenMap::value_of_text(
     std::optional<std::vector<std::byte>> present, const std::string& text) const {
   std::vector<std::byte> value =
       present ? *std::move(present) : std::vector<std::byte>(value_bytes_);
-  const size_t stride = kind_.starts_with("percpu_") ? (slot_bytes_ + 7) / 8 * 8 : value.size();
+  const size_t stride = is_per_cpu() ? (slot_bytes_ + 7) / 8 * 8 : value.size();
   for (size_t at = 0; stride != 0 && at + slot_bytes_ <= value.size(); at += stride) {
     auto put = put_text(value_type_, text, std::span(value).subspan(at, slot_bytes_));
     if (!put) return misuse(fmt::format("value of map '{}': {}", name_, put.error().message));

@@ -25,12 +25,13 @@ class OpenMap {
   Connection& connection() const { return *connection_; }
   schema::Map::Client& capability() { return capability_; }
   const std::string& name() const { return name_; }
-  bool is_ring() const { return kind_ == "ringbuf"; }
+  bool is_ring() const { return kind_ == "ring buffer"; }
+  bool is_per_cpu() const { return kind_.starts_with("per-CPU"); }
   const bpf::Btf* types() const { return types_.get(); }
 
   Json key(std::span<const std::byte> bytes) const;
-  // Of a per-CPU map one for each slot; of others one.
-  std::vector<Json> values(std::span<const std::byte> bytes) const;
+  // Of a per-CPU map a list, of one for each slot.
+  Json value(std::span<const std::byte> bytes) const;
 
   Attempt<std::vector<std::byte>> key_of_text(const std::string& text) const;
   // What there is under `key`: nothing if there is no such element.
@@ -48,9 +49,7 @@ class OpenMap {
       : connection_(&connection), capability_(kj::mv(capability)) {}
 
   // Keys of arrays are numbers whether their type is known or not.
-  bool is_indexed() const {
-    return key_type_.id == 0 && (kind_ == "array" || kind_ == "percpu_array");
-  }
+  bool is_indexed() const { return key_type_.id == 0 && kind_.ends_with("array"); }
 
   Connection* connection_;
   schema::Map::Client capability_;
