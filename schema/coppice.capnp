@@ -123,20 +123,15 @@ struct HostStatus {
   warnings @16 :List(Text);          # Of start-up: pools that did not open, exports that did not come back.
   sandboxed @17 :Bool;
   programs @18 :List(ProgramInfo);   # Running, and waiting for their turn, in the order of their ids.
-  links @19 :List(LinkInfo);         # eBPF programs that are attached.
-  clients @20 :List(ClientStatus);   # Of exports.
+  clients @19 :List(ClientStatus);   # Of exports, in the order of their numbers.
 }
 
 struct ClientStatus {
-  number @0 :UInt64;
+  number @0 :UInt64;             # As programs see it.
   volume @1 :Text;
   address @2 :Text;              # Of the export.
   peer @3 :Text;                 # "uid=0, pid=17", or the address it came from.
-  reads @4 :UInt64;
-  writes @5 :UInt64;
-  bytesRead @6 :UInt64;
-  bytesWritten @7 :UInt64;
-  lane @8 :Text;
+  readOnly @4 :Bool;
 }
 
 struct ReactorStatus {

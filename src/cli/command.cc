@@ -97,6 +97,7 @@ CommandLine::CommandLine()
   add_prog_commands(*this);
   add_link_commands(*this);
   add_map_commands(*this);
+  add_trace_commands(*this);
   add_completion_commands(*this);
 }
 
@@ -109,7 +110,9 @@ CLI::App& CommandLine::add(CLI::App& parent, Word word) {
 }
 
 void CommandLine::runs(CLI::App& command, Action action) {
-  command.callback([this, action = std::move(action)] { action_ = action; });
+  command.callback([this, &command, action = std::move(action)] {
+    if (command.get_subcommands().empty()) action_ = action;  // Else that one's was chosen.
+  });
 }
 
 std::expected<CommandLine::Chosen, int> CommandLine::parse(std::vector<std::string> words) {

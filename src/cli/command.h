@@ -91,6 +91,7 @@ void add_program_commands(CommandLine& line);
 void add_prog_commands(CommandLine& line);
 void add_link_commands(CommandLine& line);
 void add_map_commands(CommandLine& line);
+void add_trace_commands(CommandLine& line);
 void add_completion_commands(CommandLine& line);
 
 // What follows POOL SCRIPT of `coppice program` is the program's, dashes and all: says so to the

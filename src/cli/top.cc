@@ -54,6 +54,46 @@ Counters difference(const Counters& now, const Counters& before) {
   return counters;
 }
 
+// The programs that are attached, with what they did since `before`.
+struct Programs {
+  double at_s = 0;
+  std::map<u64, u64> runs, denials;
+};
+
+Attempt<Table> programs_table(Connection& connection, Programs& before) {
+  TRY(const auto response, connection.ask(connection.host().linksRequest()));
+  Table table{.columns = {{.name = "link"},
+                          {.name = "hook"},
+                          {.name = "target"},
+                          {.name = "program"},
+                          {.name = "runs", .right = true, .header = "RUN/S"},
+                          {.name = "run_ns", .right = true, .header = "TIME/RUN"},
+                          {.name = "denials", .right = true, .header = "DENIED/S"},
+                          {.name = "errors", .right = true}},
+              .rows = {}};
+  Programs now{.at_s = monotonic_s(), .runs = {}, .denials = {}};
+  const double seconds = std::max(now.at_s - before.at_s, 1e-3);
+  for (auto each : response.getValue().getLinks()) {
+    const auto info = each.getInfo();
+    const u64 id = info.getId();
+    now.runs[id] = info.getRuns();
+    now.denials[id] = info.getDenials();
+    const auto rate = [&](u64 count, const std::map<u64, u64>& known) {
+      const auto old = known.find(id);
+      const u64 since = old == known.end() ? 0 : count - std::min(count, old->second);
+      return Cell::count(saturate(static_cast<double>(since) / seconds + 0.5));
+    };
+    table.rows.push_back(
+        {Cell::text(info.getName().size() == 0 ? fmt::format("#{}", id) : info.getName().cStr()),
+         Cell::text(info.getHook().cStr()), Cell::text(info.getTarget().cStr()),
+         Cell::text(info.getProgram().cStr()), rate(info.getRuns(), before.runs),
+         info.getRuns() == 0 ? Cell() : Cell::nanoseconds(info.getRunNs() / info.getRuns()),
+         rate(info.getDenials(), before.denials), Cell::exact(info.getErrors())});
+  }
+  before = std::move(now);
+  return table;
+}
+
 Attempt<Sample> take_sample(Connection& connection) {
   TRY(const auto response, connection.ask(connection.host().statusRequest()));
   Sample sample{.at_s = monotonic_s(), .volumes = {}};
@@ -143,22 +183,32 @@ u64 quantile_ns(const std::vector<u64>& buckets, double share) {
 }
 
 Attempt<> top_once(Connection& connection, const Format& format) {
+  Programs programs;
   TRY(const Sample before, take_sample(connection));
+  TRY(Table attached, programs_table(connection, programs));
   TRY_VOID(connection.sleep(kPeriodMs));
   TRY(const Sample now, take_sample(connection));
+  TRY(attached, programs_table(connection, programs));
   print(table_of(now, before), format);
+  if (format.json || attached.rows.empty()) return {};  // JSON stays one array: of volumes.
+  fmt::print("\n");
+  print(attached, format);
   return {};
 }
 
 Attempt<> top_live(Connection& connection) {
+  Programs programs;
   TRY(Sample before, take_sample(connection));
+  TRY(Table attached, programs_table(connection, programs));
   while (true) {
     TRY_VOID(connection.sleep(kPeriodMs));
     TRY(Sample now, take_sample(connection));
     const std::string head = fmt::format("coppiced {}: {} exported volumes, {}. Interrupt to end.",
                                          connection.daemon_version(), now.volumes.size(),
                                          show_time(static_cast<u64>(::time(nullptr))));
+    TRY(attached, programs_table(connection, programs));
     fmt::print("\x1b[H\x1b[2J{}", screen_of(table_of(now, before), head));
+    if (!attached.rows.empty()) fmt::print("\n{}", render(attached, {}));
     if (std::fflush(stdout) != 0) return {};  // The terminal has gone.
     before = std::move(now);
   }

@@ -56,7 +56,23 @@ u64 payload(bpf::Machine& machine, u64, u64 offset, u64 to, u64 size, u64) {
   return 0;
 }
 
+u64 view(bpf::Machine& machine, u64, u64 to, u64 size, u64, u64) {
+  const auto view = static_cast<HookMachine&>(machine).view;
+  const size_t length = std::min<size_t>(view.size(), size);
+  std::memcpy(reinterpret_cast<void*>(to), view.data(), length);
+  std::memset(reinterpret_cast<std::byte*>(to) + length, 0, size - length);
+  return view.size();
+}
+
 }  // namespace
+
+void add_view_helper(bpf::HelperTable& table) {
+  table.add({.number = kHelperView,
+             .name = "coppice_view",
+             .function = view,
+             .arguments = {Argument::context, Argument::written, Argument::size, Argument::none,
+                           Argument::none}});
+}
 
 void add_text_helpers(bpf::HelperTable& table) {
   table.add({.number = kHelperText,

@@ -16,7 +16,7 @@
 namespace coppice::hook {
 
 inline constexpr i32 kHelperText = 0x10001, kHelperRefuse = 0x10002, kHelperReply = 0x10003,
-                     kHelperPayload = 0x10004;
+                     kHelperPayload = 0x10004, kHelperView = 0x10005;
 inline constexpr size_t kTexts = COPPICE_TEXT_PEER + 1;
 inline constexpr size_t kRefusalBytesMax = 255;
 
@@ -34,10 +34,12 @@ struct Call {
 class HookMachine final : public bpf::Machine {
  public:
   using Machine::Machine;
-  Call* call = nullptr;  // While a program runs.
+  Call* call = nullptr;                  // While a program runs.
+  std::span<const std::byte> view = {};  // While one of a tracepoint runs: what it was given.
 };
 
 void add_text_helpers(bpf::HelperTable& table);     // coppice_text, coppice_refuse.
 void add_request_helpers(bpf::HelperTable& table);  // coppice_reply, coppice_payload.
+void add_view_helper(bpf::HelperTable& table);      // coppice_view.
 
 }  // namespace coppice::hook

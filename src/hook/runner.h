@@ -46,6 +46,10 @@ class Runner {
       if ((bound->goes_on >> (result < 31 ? result : 31) & 1) == 0) return;
     }
   }
+  void run_tracepoint(const Chain& chain, std::span<const std::byte> view) {
+    if (!busy_) machine_.view = view;
+    run_all(chain, const_cast<std::byte*>(view.data()));
+  }
   Counters::Slot& counts_of(const Bound& bound) const { return bound.counters->slot(slot_); }
 
  private:

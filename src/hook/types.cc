@@ -75,6 +75,7 @@ Result<std::unique_ptr<Types>> Types::make(std::span<const std::byte> btf) {
   add_request_helpers(types->submit_);
   add_text_helpers(types->texts_);
   bpf::add_probe_helpers(types->probing_);
+  add_view_helper(types->probing_);
 
   constexpr Results kPassOrDelay = 1 << COPPICE_PASS | 1 << COPPICE_DELAY;
   TRY_VOID(types->add({.hook = Hook::submit,

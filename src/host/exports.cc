@@ -279,6 +279,20 @@ Task<std::vector<ListenerView>> Exports::listener_views() {
   co_return found;
 }
 
+Task<std::vector<ClientView>> Exports::client_views() {
+  std::vector<ClientView> views;
+  for (const auto& [number, client] : clients_) {
+    const auto entry = exports_.find(client->export_id);
+    CHECK(entry != exports_.end());
+    views.push_back({.number = number,
+                     .export_name = name_of(entry->second),
+                     .address = entry->second.spec.address,
+                     .peer = client->peer.text,
+                     .read_only = !client->writes});
+  }
+  co_return views;
+}
+
 std::vector<verb::RunningExport> Exports::running(const Site& site, pool::DatasetId dataset) const {
   std::vector<verb::RunningExport> found;
   const pool::Catalog& catalog = site.pool().catalog();

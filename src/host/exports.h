@@ -52,6 +52,12 @@ struct ExportView {
   pool::DatasetId volume{};  // 0: of a snapshot.
 };
 
+struct ClientView {
+  u64 number = 0;
+  std::string export_name, address, peer;
+  bool read_only = false;
+};
+
 struct ListenerView {
   std::string address;
   u32 exports = 0;
@@ -99,6 +105,7 @@ class Exports {
   const Site* site_of(ExportId id) const;
   std::vector<ExportView> views(const Site* site) const;  // Null: of all.
   Task<std::vector<ListenerView>> listener_views();
+  Task<std::vector<ClientView>> client_views();
   std::vector<verb::RunningExport> running(const Site& site, pool::DatasetId dataset) const;
   u32 clients_of(const std::vector<ExportId>& ids) const;
 

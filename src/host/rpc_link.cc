@@ -28,6 +28,23 @@ schema::Tier wire_tier(hook::Tier tier) {
   return tier == hook::Tier::stable ? schema::Tier::STABLE : schema::Tier::INTERNAL;
 }
 
+// As bpftool spells it.
+const char* wire_kind(bpf::MapKind kind) {
+  switch (kind) {
+    case bpf::MapKind::hash: return "hash";
+    case bpf::MapKind::array: return "array";
+    case bpf::MapKind::program_array: return "prog_array";
+    case bpf::MapKind::percpu_hash: return "percpu_hash";
+    case bpf::MapKind::percpu_array: return "percpu_array";
+    case bpf::MapKind::lru_hash: return "lru_hash";
+    case bpf::MapKind::lpm_trie: return "lpm_trie";
+    case bpf::MapKind::queue: return "queue";
+    case bpf::MapKind::stack: return "stack";
+    case bpf::MapKind::ringbuf: return "ringbuf";
+  }
+  return "unknown";
+}
+
 // A task on the sync lane.
 template <class T>
 Task<Attempt<T>> on_sync(Daemon& daemon, Task<Attempt<T>> task) {
@@ -511,7 +528,7 @@ void write(schema::MapInfo::Builder to, const MapView& view) {
   const bpf::MapSpec& spec = map.map->spec();
   to.setId(map.id);
   to.setName(map.name);
-  to.setKind(bpf::name_of(spec.kind));
+  to.setKind(wire_kind(spec.kind));
   to.setKeySize(spec.key_size);
   to.setValueSize(spec.value_size);
   to.setValueBytes(static_cast<u32>(map.map->value_bytes()));

@@ -94,6 +94,8 @@ Task<Attempt<DaemonReport>> report_daemon(Daemon& daemon) {
   if (exports) report.exports = *std::move(exports);
   auto asking = daemon.exports().listener_views();
   report.listeners = co_await ok(rt::call(daemon.loop(), daemon.lanes().sync(), std::move(asking)));
+  auto counting = daemon.exports().client_views();
+  report.clients = co_await ok(rt::call(daemon.loop(), daemon.lanes().sync(), std::move(counting)));
   co_return report;
 }
 
@@ -154,6 +156,14 @@ void write(schema::HostStatus::Builder to, const DaemonReport& report) {
     listeners[i].setExports(report.listeners[i].exports);
     listeners[i].setConnections(report.listeners[i].connections);
     listeners[i].setAccepted(report.listeners[i].accepted);
+  }
+  auto clients = to.initClients(static_cast<u32>(report.clients.size()));
+  for (u32 i = 0; i < clients.size(); ++i) {
+    clients[i].setNumber(report.clients[i].number);
+    clients[i].setVolume(report.clients[i].export_name);
+    clients[i].setAddress(report.clients[i].address);
+    clients[i].setPeer(report.clients[i].peer);
+    clients[i].setReadOnly(report.clients[i].read_only);
   }
   write_texts(to.initWarnings(static_cast<u32>(report.warnings.size())), report.warnings);
   auto programs = to.initPrograms(static_cast<u32>(report.programs.size()));

@@ -32,6 +32,7 @@ struct DaemonReport {
   std::vector<VolumeReport> volumes;
   std::vector<ExportView> exports;
   std::vector<ListenerView> listeners;
+  std::vector<ClientView> clients;
   std::vector<std::string> warnings;
   std::vector<channel::ProgramView> programs;
   u64 programs_now_ns = 0;  // The clock of their started_ns.

@@ -202,4 +202,8 @@ static long (*const coppice_reply)(void* context, __u64 offset, const void* from
 static long (*const coppice_payload)(void* context, __u64 offset, void* to,
                                      __u32 size) = (void*)0x10004;
 
+// At tracepoints. Copies the view from its beginning, or the arguments of an internal one, and
+// clears what is left of `size` bytes. Returns the view's size, which may be larger or smaller.
+static long (*const coppice_view)(void* context, void* to, __u32 size) = (void*)0x10005;
+
 #endif  // __bpf__

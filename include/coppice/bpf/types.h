@@ -81,6 +81,8 @@ enum { BPF_F_RDONLY_PROG = 1 << 7 };  // In map_flags: programs only read the ma
 
 #define SEC(name) __attribute__((section(name), used))
 #define __uint(name, value) int(*name)[value]
+// __uint(pinning, LIBBPF_PIN_BY_NAME): one map for all objects that ask for one of that name.
+#define LIBBPF_PIN_BY_NAME 1
 #define __type(name, type) __typeof__(type)* name
 #define __array(name, type) __typeof__(type)* name[]
 #undef __always_inline
