@@ -307,6 +307,8 @@ i64 HashMap::for_each(u32 slot, const Visit& visit) {
         }
       }
       for (u32 i = 0; i < gathered; ++i) {
+        // Others may add elements faster than they are visited.
+        if (visits == spec_.max_entries) return visits;
         ++visits;
         if (!visit(key_of(batch[i]), value_of(batch[i], percpu_ ? slot : 0))) return visits;
       }

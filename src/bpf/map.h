@@ -73,7 +73,8 @@ class Map {
   virtual int push(const std::byte* value, u64 flags);
   virtual int pop(std::byte* value);
   virtual int peek(std::byte* value);
-  // Each element that is there throughout is visited once; the number of visits or -errno.
+  // Each element that is there throughout is visited once, unless others come and go so fast that
+  // max_entries visits are done before; the number of visits or -errno.
   virtual i64 for_each(u32 slot, const Visit& visit);
 
   // What is done from outside. The value of a per-CPU map is that of all slots, each rounded up to

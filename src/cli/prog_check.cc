@@ -38,6 +38,7 @@ Json json_of(const Judged& judged) {
             {"states", verdict.cost.states},
             {"states_peak", verdict.cost.states_peak},
             {"stack_bytes", verdict.cost.stack_bytes},
+            {"bound", verdict.cost.bound ? Json(*verdict.cost.bound) : Json()},
             {"milliseconds", judged.milliseconds}};
   if (!verdict.log.empty()) json["log"] = verdict.log;
   if (verdict.accepted()) return json;
@@ -66,8 +67,11 @@ void show(const Judged& judged) {
     fmt::print("{}", bpf::describe(*verdict.refusal, judged.program.program, judged.program.lines));
     return;
   }
-  fmt::print("safe: {} instructions walked, {} states kept, {} bytes of stack, {:.2f} ms\n",
-             verdict.cost.instructions, verdict.cost.states, verdict.cost.stack_bytes,
+  const std::string bound = verdict.cost.bound
+                                ? fmt::format("at most {} instructions a run", *verdict.cost.bound)
+                                : std::string("a run has no bound, because of tail calls");
+  fmt::print("safe: {}; {} instructions walked, {} states kept, {} bytes of stack, {:.2f} ms\n",
+             bound, verdict.cost.instructions, verdict.cost.states, verdict.cost.stack_bytes,
              judged.milliseconds);
 }
 

@@ -317,7 +317,7 @@ std::string Subject::run(const Verdict& verdict, Prng& prng) {
                             {reinterpret_cast<u64>(queue.data()), kQueueBytes, false},
                             {reinterpret_cast<u64>(tasks.get()), sizeof *tasks, false}};
   Machine machine({.budget = kBudgetOfCase});
-  Oracle oracle(*code, verdict.claims, reinterpret_cast<u64>(context.get()));
+  Oracle oracle(*code, verdict, reinterpret_cast<u64>(context.get()));
   FactWatch facts(*program_, *code, verdict.facts, oracle);
   const Outcome outcome =
       machine.run_checked(*code, regions, reinterpret_cast<u64>(context.get()), 0, &facts);

@@ -142,7 +142,7 @@ TEST(Malformed, FilesAreRefused) {
          i.put<u64>(i.header("version") + offsetof(Elf64_Shdr, sh_size), 3);
          i.put<u64>(i.symbol("version_") + offsetof(Elf64_Sym, st_size), 3);
        }},
-      {"section 'license', offset 0x0: a license of more than",
+      {"section 'license', offset 0x0: a text of more than",
        [](Image& i) {
          i.put<u64>(i.header("license") + offsetof(Elf64_Shdr, sh_size), 300);
          std::memset(i.bytes().data() + i.at("license"), 'x', 300);

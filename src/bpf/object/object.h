@@ -88,6 +88,12 @@ class Object {
 
   std::span<const ObjectProgram> programs() const { return programs_; }
   std::span<const ObjectMap> maps() const { return maps_; }
+  // Gives a global variable, constants included, the value that the text says: a number (decimal,
+  // 0x..., with K, M, G or T of 1024), true or false, an enumerator's name, numbers with commas
+  // between them for an array, any text for an array of char. Before make_maps() and views_of(), so
+  // that the verifier knows what is constant.
+  Result<> set(std::string_view variable, std::string_view text);
+
   const Btf* btf() const { return btf_ ? &*btf_ : nullptr; }  // Null: compiled without -g.
   std::string_view license() const { return license_; }
   u32 version() const { return version_; }

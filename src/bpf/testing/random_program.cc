@@ -555,7 +555,7 @@ std::string RandomBed::run_once(const Program& program, const Code& code, const 
   const u64 address = reinterpret_cast<u64>(context.get());
   const Region regions[] = {{address, sizeof(Context), true}, {begin, bytes, false}};
   Machine machine({.budget = kBudget});
-  Oracle oracle(code, verdict.claims, address);
+  Oracle oracle(code, verdict, address);
   FactWatch facts(program, code, verdict.facts, oracle);
   const Outcome outcome = machine.run_checked(code, regions, address, 0, &facts);
   if (!facts.disagreement().empty()) return facts.disagreement();

@@ -39,6 +39,7 @@ bool Walker::enter(State& s, u32 subprogram, bool is_callback) {
   frame.subprogram = subprogram;
   frame.call_slot = s.slot;
   frame.is_callback = is_callback;
+  frame.runs = s.frame().runs;
   for (u8 reg = 1; reg <= 5; ++reg) frame.registers[reg] = s.reg(reg);
   frame.registers[kFramePointer] = pointer_value(ValueKind::stack, made(s));
   frame.registers[kFramePointer].index = static_cast<u32>(s.frames.size());
@@ -115,6 +116,7 @@ bool Walker::call_global(State& s, const Function& function) {
     ++reg;
   }
   if ((effects & kChangesPacket) != 0) void_packets(s);
+  add(walk_->calls[function.slot], s.frame().runs);
   clear_arguments(s);
   if (prototype.type != 0) s.reg(0) = number_value(Scalar::unknown(), made(s));
   return true;

@@ -266,7 +266,7 @@ bool Walker::covers(const State& kept, const State& s, bool everything) {
   for (size_t i = 0; i < kept.frames.size(); ++i) {
     const StackFrame &a = kept.frames[i], &b = s.frames[i];
     if (a.subprogram != b.subprogram || a.call_slot != b.call_slot ||
-        a.is_callback != b.is_callback || a.rounds > b.rounds)
+        a.is_callback != b.is_callback || a.rounds > b.rounds || a.runs < b.runs)
       return false;
     const u16 live = live_in_frame(kept, i);
     for (u8 r = 0; r < kRegisters; ++r) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bpf/core_helpers.h"
 #include "bpf/verify/walker.h"
 
 namespace coppice::bpf {
@@ -408,9 +409,12 @@ Walker::Next Walker::call_back(State& s, const CallView& view) {
   const bool counts = view.helper->callback == Callback::iteration;
   const Value& count = s.reg(1);
   bool enters = true;
-  if (counts && count.is_number() && s.frame().rounds >= count.number.umax) {
+  u64 rounds_most = counts ? kLoopsMax : view.map->spec.max_entries;
+  if (counts && count.is_number()) {
+    // How long a run may take depends on it, whatever else does.
     origins_.mark_precise(count.origin);
-    enters = false;
+    rounds_most = std::min(rounds_most, count.number.umax);
+    enters = s.frame().rounds < rounds_most;
   }
   s.frame().rounds = 0;
   if (!set_answer(s, view)) return Next::refused;
@@ -422,6 +426,7 @@ Walker::Next Walker::call_back(State& s, const CallView& view) {
   const Value context = caller.reg(context_reg);
   const Value code_map = caller.reg(1);
   if (!enter(round, view.callback, true)) return Next::refused;
+  round.frame().runs = multiply(caller.frame().runs, rounds_most);
   for (u8 reg = 1; reg <= 5; ++reg) round.reg(reg) = {};
   if (counts) {
     round.reg(1) = number_value(Scalar::between(0, UINT32_MAX), made(caller));

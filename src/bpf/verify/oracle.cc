@@ -50,6 +50,13 @@ bool Oracle::disagree(const Moment& moment, const std::string& what, u64 value,
 
 bool Oracle::before(const Moment& moment) {
   if (&moment.code != &code_) return true;
+  if (++count_ > bound_.value_or(~u64{0})) {
+    disagreement_ = fmt::format(
+        "slot {}: more than {} instructions, which was claimed to be the "
+        "most",
+        moment.slot, *bound_);
+    return false;
+  }
   const Claim* claim = claims_.at(moment.slot);
   if (claim == nullptr) {
     disagreement_ = fmt::format("slot {}: claimed was that no path leads there", moment.slot);

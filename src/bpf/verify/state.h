@@ -29,6 +29,15 @@ struct StackSlot {
   bool holds_pointer() const { return size == 8 && value.is_pointer(); }
 };
 
+// Counts of instructions: what does not fit is the most there is.
+inline void add(u64& count, u64 more) {
+  if (__builtin_add_overflow(count, more, &count)) count = ~u64{0};
+}
+inline u64 multiply(u64 a, u64 b) {
+  u64 product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? ~u64{0} : product;
+}
+
 struct StackFrame {
   std::array<Value, kRegisters> registers;
   std::vector<StackSlot> slots;  // The first is that below the frame pointer; as many as needed.
@@ -36,6 +45,7 @@ struct StackFrame {
   u32 call_slot = 0;             // Of the call that made it.
   u32 rounds = 0;                // Of a callback: how often it was entered on this path...
   u32 activation = 0;            // ... by this call of its helper, and no other.
+  u64 runs = 1;                  // How often one run of the program may come through here.
   bool is_callback = false;
 };
 

@@ -50,6 +50,10 @@ struct VerifyCost {
   u64 states = 0;        // Kept to compare with.
   u64 states_peak = 0;
   u32 stack_bytes = 0;  // Of all frames in use at a time.
+  // The most instructions that one run executes; ~0: so many or more. None: the program may hand
+  // over to others (tail calls), of which nothing is known here. A run passes each step that was
+  // walked at most once, but in a callback, where that is once in each round.
+  std::optional<u64> bound = 0;
 };
 
 struct Verdict {

@@ -96,6 +96,7 @@ Verdict Walker::walk() {
       good = walk_function(function.slot, &function);
   }
   if (good) good = check_depth();
+  if (good) verdict_.cost.bound = find_bound();
   CHECK(good == !verdict_.refusal.has_value());
   if (options_.claims) verdict_.claims.settle(origins_);
   verdict_.facts.frame_bytes = stack_bytes_;
@@ -148,6 +149,7 @@ State Walker::first_state(u32 slot) const {
 
 bool Walker::walk_function(u32 slot, const Function* function) {
   walked_ = function;
+  walk_ = &walks_[slot];
   // What was kept is of another function, with other frames.
   for (const Checkpoint& each : checkpoints_) kept_[each.slot].clear();
   checkpoints_.clear();
@@ -220,6 +222,7 @@ bool Walker::walk_paths(State first) {
     state_bytes_ -= bytes_of(s);
     for (Next next = Next::go_on; next == Next::go_on;) {
       if (!check_cost(s)) return false;
+      add(walk_->steps, s.frame().runs);
       if (is_prune_point(s.slot)) {
         const Arrival arrival = arrive(s);
         if (arrival == Arrival::refused) return false;
@@ -235,6 +238,29 @@ bool Walker::walk_paths(State first) {
     end_path(s);
   }
   return true;
+}
+
+// The steps of the program, and of each global function as often as it is called. Nothing: a tail
+// call may hand over to another program. Functions do not call themselves: check_depth() saw to it.
+std::optional<u64> Walker::find_bound() const {
+  const u32 entry = static_cast<u32>(program_.entry());
+  if ((effects_[subprogram_index(entry)] & kTailCalls) != 0) return std::nullopt;
+  std::unordered_map<u32, u64> bounds;
+  std::vector<u32> todo{entry};
+  while (!todo.empty()) {
+    const u32 slot = todo.back();
+    const Walk& walk = walks_.at(slot);
+    const size_t before = todo.size();
+    for (const auto& [callee, runs] : walk.calls) {
+      if (!bounds.contains(callee)) todo.push_back(callee);
+    }
+    if (todo.size() > before) continue;
+    todo.pop_back();
+    u64 bound = walk.steps;
+    for (const auto& [callee, runs] : walk.calls) add(bound, multiply(runs, bounds.at(callee)));
+    bounds.insert_or_assign(slot, bound);
+  }
+  return bounds.at(entry);
 }
 
 // Whether one more instruction may be walked.

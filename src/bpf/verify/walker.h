@@ -27,6 +27,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <unordered_map>
 
@@ -80,6 +81,11 @@ class Walker {
     u32 frames = 0, bytes = 0;  // Its own and those of what it calls.
     bool begun = false, known = false;
   };
+  // Of the program or of one global function.
+  struct Walk {
+    u64 steps = 0;  // That one run of it may take, but for those of global functions that it calls.
+    std::map<u32, u64> calls;  // By the function's slot: how often one run may call it.
+  };
   struct Access {
     i64 offset = 0;
     u32 size = 0;
@@ -96,6 +102,7 @@ class Walker {
   void end_path(const State& s);
   bool push(State s);
   bool check_cost(const State& s);
+  std::optional<u64> find_bound() const;
   bool check_reachable();
   bool check_depth();
   bool measure_depth(u32 subprogram, u32 above);
@@ -234,6 +241,8 @@ class Walker {
   std::vector<bool> loaded_;              // Loads that were walked.
   std::vector<Opened> opened_;            // By slot: what loads and stores open.
   const Function* walked_ = nullptr;      // The global function, or null: the program.
+  std::map<u32, Walk> walks_;             // By the function's slot.
+  Walk* walk_ = nullptr;                  // Of walked_.
   u32 next_id_ = 1;
   u64 kept_count_ = 0;
   u64 state_bytes_ = 0;                    // Of all states that are held, about.
