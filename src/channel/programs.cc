@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "channel/run.h"
+#include "trace/point.h"
 
 namespace coppice::channel {
 namespace {
@@ -37,6 +38,8 @@ Task<Outcome> Programs::run(ProgramId id, pool::Pool& pool, const verb::Host& ho
   if (!watching_) background_.spawn(watch());
   Task<> working = run.work();
   (void)co_await std::move(working);
+  if (trace::on(trace::Point::program_end)) [[unlikely]]
+    run.fire_end();
   runs_.erase(id);
   if (runs_.empty()) idle_.pulse();
   co_return std::move(run.outcome);

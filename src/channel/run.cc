@@ -152,15 +152,6 @@ Task<> Programs::Run::work() {
     Task<> recording = record_failure();
     (void)co_await std::move(recording);
   }
-  if (trace::on(trace::Point::program_end)) [[unlikely]]
-    trace::fire(coppice_program_end{.time_ns = started_ns_ + outcome.elapsed_ns,
-                                    .pool = pool_.guid(),
-                                    .program = id_,
-                                    .latency_ns = outcome.elapsed_ns,
-                                    .verbs = outcome.verbs,
-                                    .instructions = outcome.instructions,
-                                    .error = static_cast<u32>(outcome.error),
-                                    .began = began_});
   co_return {};
 }
 
@@ -323,6 +314,17 @@ void Programs::Run::fire_verb(message::Call call, std::string_view name, u32 err
                             .verb = {}};
   trace::set_text(view.verb, name);
   trace::fire(view);
+}
+
+void Programs::Run::fire_end() const {
+  trace::fire(coppice_program_end{.time_ns = started_ns_ + outcome.elapsed_ns,
+                                  .pool = pool_.guid(),
+                                  .program = id_,
+                                  .latency_ns = outcome.elapsed_ns,
+                                  .verbs = outcome.verbs,
+                                  .instructions = outcome.instructions,
+                                  .error = static_cast<u32>(outcome.error),
+                                  .began = began_});
 }
 
 void Programs::Run::ended(End end) {

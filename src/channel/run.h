@@ -21,6 +21,7 @@ struct Programs::Run {
   bool kill(int error, std::string why);
   void watch(u64 now_ns);  // Now and then: kills what hangs.
   ProgramView view() const;
+  void fire_end() const;  // The tracepoint.
 
   Outcome outcome;
 

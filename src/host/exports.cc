@@ -7,10 +7,26 @@
 #include "host/hooks.h"
 #include "host/nbd_listener.h"
 #include "host/site.h"
+#include "trace/fire.h"
 #include "verb/properties.h"
 
 namespace coppice::host {
 namespace {
+
+void fire_connect(const Exports::Client& client, u64 now_ns, const serve::nbd::ExportInfo& info,
+                  int error) {
+  coppice_export_connect view{.time_ns = now_ns,
+                              .pool = client.volume.pool,
+                              .volume = client.volume.dataset,
+                              .snapshot = raw(client.snapshot),
+                              .client = client.number,
+                              .size_bytes = info.size_bytes,
+                              .read_only = info.read_only,
+                              .error = static_cast<u32>(error),
+                              .name = {}};
+  trace::set_text(view.name, info.name);
+  trace::fire(view);
+}
 
 // On an I/O lane: ends the connections of these clients, as far as they are served there.
 Task<> shut_down(IoLane& lane, std::vector<u64> numbers) {
@@ -193,6 +209,16 @@ void Exports::leave(u64 number) {
   const auto entry = exports_.find(client->second->export_id);
   CHECK(entry != exports_.end() && entry->second.clients > 0);
   --entry->second.clients;
+  const Client& gone = *client->second;
+  if (gone.served_ns != 0 && trace::on(trace::Point::export_disconnect)) [[unlikely]] {
+    const u64 now_ns = lanes_.sync().now_ns();
+    trace::fire(coppice_export_disconnect{.time_ns = now_ns,
+                                          .pool = gone.volume.pool,
+                                          .volume = gone.volume.dataset,
+                                          .snapshot = raw(gone.snapshot),
+                                          .client = number,
+                                          .connected_ns = now_ns - gone.served_ns});
+  }
   hooks_.table().unwatch(client->second->volume);
   clients_.erase(client);
   client_left_.pulse();
@@ -394,12 +420,16 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   Client& client = *made;
   client.number = next_++;
   client.export_id = entry->id;
+  client.snapshot = snapshot;
   client.peer = std::move(peer);
   const pool::Snapshot* frozen = site.pool().catalog().snapshot(snapshot);
   client.volume = {.pool = site.guid(),
                    .dataset = raw(frozen != nullptr ? frozen->dataset : dataset)};
-  if (auto asked = ask_programs(*entry, info.name, client, read_only); !asked)
+  if (auto asked = ask_programs(*entry, info.name, client, read_only); !asked) {
+    if (trace::on(trace::Point::export_connect)) [[unlikely]]
+      fire_connect(client, lanes_.sync().now_ns(), info, errno_of(asked.error().code));
     co_return std::unexpected(asked.error());
+  }
   hooks_.table().watch(client.volume);
   client.writes = !read_only;
   const u64 number = client.number;
@@ -410,6 +440,9 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
       raw(snapshot) != 0 ? site.pool().open_snapshot(snapshot) : site.pool().open_volume(dataset);
   auto handle = co_await std::move(opening);
   if (!handle || client.doomed) {
+    if (trace::on(trace::Point::export_connect)) [[unlikely]]
+      fire_connect(client, lanes_.sync().now_ns(), info,
+                   errno_of(handle ? Errc::closed : handle.error().code));
     if (handle) handle->reset();
     leave(number);
     if (!handle) co_return std::unexpected(handle.error());
@@ -420,6 +453,9 @@ Task<std::unique_ptr<serve::nbd::Attachment>> Exports::attach(std::string addres
   client.writes = !read_only && !device.read_only();  // Others may write to the same volume.
   info.size_bytes = device.size_bytes();
   info.read_only = !client.writes;
+  client.served_ns = lanes_.sync().now_ns();
+  if (trace::on(trace::Point::export_connect)) [[unlikely]]
+    fire_connect(client, client.served_ns, info, 0);
   std::unique_ptr<serve::nbd::Attachment> lease =
       std::make_unique<Lease>(*this, lanes_.sync(), client, *std::move(handle), std::move(info));
   co_return lease;

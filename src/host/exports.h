@@ -120,6 +120,8 @@ class Exports {
     ExportId export_id = 0;
     IoLane* lane = nullptr;  // Where its device lives.
     hook::Target volume;     // Of a snapshot: the volume that it is of.
+    pool::SnapshotId snapshot{};
+    u64 served_ns = 0;  // When it got its device; 0: it has none.
     Peer peer;
     bool writes = false;
     u32 requests_max = ~u32{0};  // Under way at a time,

@@ -8,6 +8,7 @@
 
 #include "cap/loop.h"
 #include "hook/host_types.h"
+#include "host/live_types.h"
 #include "host/site.h"
 #include "trace/fire.h"
 #include "verb/properties.h"
@@ -61,7 +62,7 @@ class Hooks::Volume final : public hook::Redirect {
 
 Hooks::Hooks(cap::Loop& loop, Lanes& lanes, std::string jit, std::function<void(std::string)> log)
     : loop_(loop), io_(lanes), log_(std::move(log)), compiler_({.helper = std::move(jit)}) {
-  auto types = hook::Types::make(hook::header_types());
+  auto types = hook::Types::make(live_types());
   CHECK(types.has_value());  // They are part of this program.
   types_ = *std::move(types);
   admin_ = types_->of_section("admin");

@@ -5,6 +5,7 @@
 
 #include "host/address.h"
 #include "host/testing/bed.h"
+#include "trace/testing/recorder.h"
 
 namespace coppice::host {
 namespace {
@@ -244,6 +245,45 @@ TEST_F(HostTest, APinnedExportIsServedUntilItIsUnexported) {
   EXPECT_EQ(unexport.getValue().getClosed().size(), 1u);
   EXPECT_EQ(recv(nbd.get(), greeting, sizeof greeting, 0), 0);  // Cut off.
   EXPECT_EQ(error(bed_.ask(volume.unexportRequest())), ENOENT);
+}
+
+// Tracepoints: who connects and who goes, with the same number and what is exported.
+TEST_F(HostTest, ClientsOfExportsAreToldOf) {
+  Client client = bed_.client();
+  auto volume = make_volume(make_pool(client), "tank/a");
+  auto request = volume.exportRequest();
+  request.initSpec().setProtocol("nbd");
+  request.getSpec().setAddress("unix:/test/three");
+  request.getSpec().setReadOnly(true);
+  request.setPinned(true);
+  request.setSocket(listening());
+  ASSERT_EQ(refusal(bed_.ask(request)), "");
+  trace::Recorder recorder({trace::Point::export_connect, trace::Point::export_disconnect});
+  {
+    const cap::Fd nbd = connect_nbd();
+    char greeting[18], answer[10];
+    ASSERT_EQ(recv(nbd.get(), greeting, sizeof greeting, MSG_WAITALL), 18);
+    // No zeroes are wanted; the export by its name.
+    const std::string choice("\0\0\0\3IHAVEOPT\0\0\0\1\0\0\0\6tank/a", 26);
+    ASSERT_EQ(send(nbd.get(), choice.data(), choice.size(), 0), 26);
+    ASSERT_EQ(recv(nbd.get(), answer, sizeof answer, MSG_WAITALL), 10);
+  }
+  using Gone = coppice_export_disconnect;
+  const auto gone = [&] { return recorder.all<Gone>(trace::Point::export_disconnect); };
+  ASSERT_TRUE(bed_.eventually([&] { return !gone().empty(); }));
+  const auto came = recorder.all<coppice_export_connect>(trace::Point::export_connect);
+  ASSERT_EQ(came.size(), 1u);
+  EXPECT_STREQ(came[0].name, "tank/a");
+  EXPECT_EQ(came[0].size_bytes, 16_MiB);
+  EXPECT_EQ(came[0].read_only, 1u);
+  EXPECT_EQ(came[0].error, 0u);
+  EXPECT_EQ(came[0].snapshot, 0u);
+  EXPECT_GT(came[0].volume, 0u);
+  ASSERT_EQ(gone().size(), 1u);
+  EXPECT_EQ(gone()[0].client, came[0].client);
+  EXPECT_EQ(gone()[0].volume, came[0].volume);
+  EXPECT_EQ(gone()[0].pool, came[0].pool);
+  EXPECT_EQ(gone()[0].connected_ns, gone()[0].time_ns - came[0].time_ns);
 }
 
 TEST_F(HostTest, AClientThatGoesAwayInTheMiddleLeavesNothingBehind) {

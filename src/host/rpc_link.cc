@@ -7,6 +7,7 @@
 #include "bpf/object/elf.h"
 #include "bpf/ring_buffer.h"
 #include "hook/host_types.h"
+#include "host/live_types.h"
 #include "host/rpc_link.h"
 
 namespace coppice::host {
@@ -688,7 +689,7 @@ void write(capnp::List<schema::TracepointInfo>::Builder to) {
 }
 
 void write(schema::HostTypes::Builder to) {
-  const auto btf = hook::header_types();
+  const std::vector<std::byte> btf = live_types();
   to.setBtf({reinterpret_cast<const kj::byte*>(btf.data()), btf.size()});
   to.setBuildId(hook::build_id());
 }

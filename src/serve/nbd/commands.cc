@@ -91,9 +91,6 @@ u64 Connection::weight_of(const wire::Request& header) const {
 
 void Connection::execute(Request& request) {
   const wire::Request& header = request.header;
-  if (trace::on(trace::Point::nbd_receive)) [[unlikely]]
-    trace::fire(trace::Point::nbd_receive,
-                {this, header.cookie, header.command, header.offset, header.length});
   if (const Refusal refusal = check(header))
     return refuse(request, refusal.status, refusal.message);
   switch (header.command) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "trace/point.h"
+
 namespace coppice::serve::nbd {
 
 Connection::Connection(io::Socket& socket, Negotiated& negotiated, const Limits& limits)
@@ -187,6 +189,9 @@ bool Connection::has_room(const wire::Request& header) const {
 }
 
 Request& Connection::admit(const wire::Request& header) {
+  if (trace::on(trace::Point::nbd_receive)) [[unlikely]]
+    trace::fire(trace::Point::nbd_receive,
+                {this, header.cookie, header.command, header.offset, header.length});
   CHECK(has_room(header));
   if (free_requests_ == nullptr) {
     CHECK(requests_.size() < limits_.requests_in_flight_max);

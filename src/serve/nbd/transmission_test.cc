@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "serve/nbd/fakes.h"
+#include "trace/testing/recorder.h"
 
 namespace coppice::serve::nbd {
 namespace {
@@ -111,6 +112,28 @@ TEST_F(TransmissionTest, WhatIsWrittenIsReadInEveryDialectAndSize) {
         EXPECT_EQ(replies.at(3).chunks.size(), 1u);
       }
     }
+}
+
+// Tracepoints: each command once, then its answer once, also of one that is refused.
+TEST_F(TransmissionTest, CommandsAndAnswersAreTold) {
+  trace::Recorder recorder({trace::Point::nbd_receive, trace::Point::nbd_reply});
+  Script script = hello(Kind::simple);
+  script.write(1, 4096, pattern(512, 1));
+  read(script, 2, 4096, 512);
+  script.write(3, 80_MiB, pattern(512, 1));  // Behind the end.
+  EXPECT_EQ(say(std::move(script)).at(3).status, Status::enospc);
+  const auto commands = recorder.all<std::array<u64, 5>>(trace::Point::nbd_receive);
+  ASSERT_EQ(commands.size(), 3u);
+  for (u64 i = 0; i < 3; ++i) EXPECT_EQ(commands[i][1], i + 1);
+  EXPECT_EQ(commands[1][2], u64(Command::read));
+  EXPECT_EQ(commands[1][3], 4096u);
+  EXPECT_EQ(commands[1][4], 512u);
+  const auto answers = recorder.all<std::array<u64, 4>>(trace::Point::nbd_reply);
+  ASSERT_EQ(answers.size(), 3u);
+  for (const auto& each : answers) {
+    EXPECT_EQ(each[0], commands[0][0]);
+    EXPECT_EQ(each[2], each[1] == 3 ? u64(Status::enospc) : 0);
+  }
 }
 
 TEST_F(TransmissionTest, HolesAreNotSentUnlessTheReaderForbidsFragments) {
