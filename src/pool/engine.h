@@ -107,6 +107,7 @@ class Engine final : public Pool, private Control {
   Result<> none_taken_up(const Transaction& transaction) const;
   Task<> before_shrinking(const Transaction& transaction);
 
+  void tell_damaged(u64 blocks);  // That the log vouches for.
   Task<> start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks);
 
   // group.cc

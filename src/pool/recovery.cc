@@ -12,6 +12,7 @@
 #include "io/aligned.h"
 #include "pool/catalog_codec.h"
 #include "pool/engine.h"
+#include "pool/events.h"
 #include "pool/volume.h"
 
 namespace coppice::pool {
@@ -233,9 +234,7 @@ Task<> Engine::load() {
     log_replayed_ += reader.records();
     std::move(reader.sections().begin(), reader.sections().end(), std::back_inserter(sections));
     log_blocks.insert(log_blocks.end(), reader.log_blocks().begin(), reader.log_blocks().end());
-    if (reader.damaged_blocks() > 0)
-      warn("pool '" + name() + "': " + std::to_string(reader.damaged_blocks()) +
-           " blocks that were flushed are damaged on the device; reading them will fail");
+    if (reader.damaged_blocks() > 0) tell_damaged(reader.damaged_blocks());
   }
   refresh_limits();
   settle(txg);
@@ -246,6 +245,18 @@ Task<> Engine::load() {
   background_.spawn(run_ticker());
   Task<> committing = sync();
   co_return co_await std::move(committing);
+}
+
+void Engine::tell_damaged(u64 blocks) {
+  const std::string what = std::to_string(blocks) +
+                           " blocks that were flushed are damaged on the device; reading them will "
+                           "fail";
+  warn("pool '" + name() + "': " + what);
+  if (trace::on(trace::Point::error)) [[unlikely]]
+    fire_error({.time_ns = sync_executor().now_ns(),
+                .pool_guid = uberblock_.guid,
+                .kind = COPPICE_ERROR_CHECKSUM},
+               {Errc::corrupt, "replay the intent log", 0, what, {}});
 }
 
 Task<> Engine::start_lanes(std::vector<LogSection> sections, std::vector<Run> log_blocks) {
