@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "bpf/object/replacement.h"
+
 namespace coppice::hook {
 namespace {
 
@@ -108,46 +110,62 @@ Loaded<std::vector<std::shared_ptr<SharedMap>>> Loader::make_maps(const Order& o
   return maps;
 }
 
-Loaded<LoadedProgram> Loader::load_program(const bpf::Object& object,
-                                           const bpf::ObjectProgram& program,
-                                           const Instance& instance) {
+// What a program is proved and bound with.
+struct Loader::Source {
+  const PointType& point;
+  const bpf::Btf* types = nullptr;
+  std::span<const bpf::MapView> views = {};
+  std::span<const std::shared_ptr<SharedMap>> maps = {};
+  bool of_this_build = false;
+};
+
+Loaded<bpf::Object> Loader::read(const Order& order) const {
+  if (order.object->size() > kObjectBytesMax)
+    return refuse(E2BIG, fmt::format("an object has at most {} bytes", kObjectBytesMax));
+  auto object = bpf::Object::read(*order.object, {.host = &types_.btf()});
+  if (!object) return refuse(object.error());
+  for (const auto& [variable, value] : order.settings)
+    if (const auto set = object->set(variable, value); !set) return refuse(set.error());
+  for (const auto& wanted : order.programs)
+    if (std::ranges::find(object->programs(), wanted, &bpf::ObjectProgram::name) ==
+        object->programs().end())
+      return refuse(ENOENT, fmt::format("the object has no program '{}'", wanted));
+  return *std::move(object);
+}
+
+Loaded<LoadedProgram> Loader::load_program(const Source& source,
+                                           const bpf::ObjectProgram& program) {
   LoadedProgram loaded;
   loaded.name = program.name;
-  loaded.point = types_.of_section(program.section);
-  if (loaded.point == nullptr)
-    return refuse(EINVAL, fmt::format("the program '{}' is in section '{}', which is no hook: "
-                                      "volume.submit, volume.complete, admin, export.connect, "
-                                      "timer or tracepoint/NAME",
-                                      program.name, program.section));
-  const auto views = bpf::views_of(object);
+  loaded.point = &source.point;
   const bpf::Verdict verdict = bpf::verify({.program = program.program,
-                                            .type = loaded.point->type,
-                                            .maps = views,
-                                            .btf = object.btf(),
+                                            .type = source.point.type,
+                                            .maps = source.views,
+                                            .btf = source.types,
                                             .host_btf = &types_.btf(),
                                             .functions = program.functions,
                                             .lines = program.lines});
   if (!verdict.accepted())
     return refuse(EACCES, fmt::format("the program '{}' is not proved safe", program.name),
                   lines_of(bpf::describe(*verdict.refusal, program.program, program.lines)));
-  loaded.instructions_max = verdict.cost.instructions;
-  if (loaded.instructions_max > loaded.point->instructions_max)
+  loaded.instructions_max = verdict.cost.bound.value_or(~u64{0});
+  if (loaded.instructions_max > source.point.instructions_max)
     return refuse(E2BIG, fmt::format("one run of the program '{}' may take {} instructions, and "
                                      "{} allows {}",
-                                     program.name, loaded.instructions_max, loaded.point->name,
-                                     loaded.point->instructions_max));
+                                     program.name, loaded.instructions_max, source.point.name,
+                                     source.point.instructions_max));
   const bool probes = calls_probe_read(program.program);
-  loaded.tier = probes ? Tier::internal : loaded.point->tier;
-  if (probes && !program.relocated && object.build_id() != build_id_)
+  loaded.tier = probes ? Tier::internal : source.point.tier;
+  if (probes && !program.relocated && !source.of_this_build)
     return refuse(ENOEXEC,
                   fmt::format("the program '{}' reads the insides of another build of the daemon: "
                               "let its types be relocated (preserve_access_index), or make it for "
                               "build {}",
                               program.name, build_id_));
   std::vector<bpf::Map*> maps;
-  for (const auto& map : instance.maps) maps.push_back(map->map.get());
+  for (const auto& map : source.maps) maps.push_back(map->map.get());
   auto code =
-      bpf::Code::bind(program.program, {.helpers = *loaded.point->type.helpers, .maps = maps});
+      bpf::Code::bind(program.program, {.helpers = *source.point.type.helpers, .maps = maps});
   if (!code) return refuse(code.error());
   loaded.code = std::make_unique<bpf::Code>(*std::move(code));
   auto native = compiler_.compile(program.program, *loaded.code, verdict.facts);
@@ -156,27 +174,88 @@ Loaded<LoadedProgram> Loader::load_program(const bpf::Object& object,
 }
 
 Loaded<std::shared_ptr<const Instance>> Loader::load(const Order& order) {
-  if (order.object->size() > kObjectBytesMax)
-    return refuse(E2BIG, fmt::format("an object has at most {} bytes", kObjectBytesMax));
-  auto object = bpf::Object::read(*order.object, {.host = &types_.btf()});
-  if (!object) return refuse(object.error());
+  TRY(const bpf::Object object, read(order));
   auto instance = std::make_shared<Instance>();
   instance->hash = hash_of(*order.object, order.settings);
   instance->object = order.object;
   instance->settings = order.settings;
-  TRY(instance->maps, make_maps(order, *object));
-  for (const auto& wanted : order.programs)
-    if (std::ranges::find(object->programs(), wanted, &bpf::ObjectProgram::name) ==
-        object->programs().end())
-      return refuse(ENOENT, fmt::format("the object has no program '{}'", wanted));
-  for (const bpf::ObjectProgram& program : object->programs()) {
+  TRY(instance->maps, make_maps(order, object));
+  const auto views = bpf::views_of(object);
+  for (const bpf::ObjectProgram& program : object.programs()) {
     if (!order.programs.empty() &&
         std::ranges::find(order.programs, program.name) == order.programs.end())
       continue;
-    TRY(LoadedProgram loaded, load_program(*object, program, *instance));
+    const PointType* point = types_.of_section(program.section);
+    if (point == nullptr)
+      return refuse(EINVAL, fmt::format("the program '{}' is in section '{}', which is no hook: "
+                                        "volume.submit, volume.complete, admin, export.connect, "
+                                        "timer or tracepoint/NAME",
+                                        program.name, program.section));
+    TRY(LoadedProgram loaded, load_program({.point = *point,
+                                            .types = object.btf(),
+                                            .views = views,
+                                            .maps = instance->maps,
+                                            .of_this_build = object.build_id() == build_id_},
+                                           program));
     instance->programs.push_back(std::move(loaded));
   }
   if (instance->programs.empty()) return refuse(EINVAL, "the object has no programs");
+  return instance;
+}
+
+Loaded<std::shared_ptr<const Instance>> Loader::load_replacement(const Order& order,
+                                                                 const Replacement& replacement) {
+  const Instance& target = replacement.target;
+  const LoadedProgram* replaced = target.find(replacement.program);
+  CHECK(replaced != nullptr);
+  TRY(const bpf::Object whole, read({.object = target.object, .settings = target.settings}));
+  TRY(const bpf::Object object, read(order));
+  const std::string section = fmt::format("freplace/{}", replacement.function);
+  const auto found = std::ranges::find_if(object.programs(), [&](const auto& each) {
+    return each.section == section &&
+           (order.programs.empty() || std::ranges::count(order.programs, each.name) > 0);
+  });
+  if (found == object.programs().end())
+    return refuse(ENOENT, fmt::format("the object has no program in section '{}'", section));
+  const auto program =
+      std::ranges::find(whole.programs(), replacement.program, &bpf::ObjectProgram::name);
+  CHECK(program != whole.programs().end());  // It was loaded from there.
+  auto patched = bpf::replace_function({.target = *program,
+                                        .target_types = whole.btf(),
+                                        .function = replacement.function,
+                                        .replacement = *found,
+                                        .replacement_types = object.btf(),
+                                        .first_map = static_cast<u32>(whole.maps().size())});
+  if (!patched) return refuse(patched.error());
+
+  auto instance = std::make_shared<Instance>();
+  instance->hash = hash_of(*order.object, order.settings);
+  instance->object = order.object;
+  instance->settings = order.settings;
+  instance->maps.assign(target.maps.begin(),
+                        target.maps.begin() + static_cast<ptrdiff_t>(whole.maps().size()));
+  TRY(const auto own, make_maps(order, object));
+  instance->maps.insert(instance->maps.end(), own.begin(), own.end());
+  auto views = bpf::views_of(whole);
+  for (const bpf::MapView& view : bpf::views_of(object)) views.push_back(view);
+  // The target's own probes were admitted when it was loaded.
+  const bool may_probe =
+      object.build_id() == build_id_ || found->relocated || !calls_probe_read(found->program);
+  TRY(LoadedProgram loaded, load_program({.point = *replaced->point,
+                                          .types = whole.btf(),
+                                          .views = views,
+                                          .maps = instance->maps,
+                                          .of_this_build = may_probe},
+                                         *patched));
+  LoadedProgram function;
+  function.name = found->name;
+  function.point = replaced->point;
+  function.function = replacement.function;
+  function.tier = loaded.tier;
+  function.instructions_max = loaded.instructions_max;
+  loaded.name = replaced->name;
+  instance->programs.push_back(std::move(loaded));
+  instance->programs.push_back(std::move(function));
   return instance;
 }
 

@@ -68,8 +68,8 @@ std::string hash_of(std::span<const std::byte> object, const Settings& settings)
 // A program whose function another one replaces.
 struct Replacement {
   const Instance& target;
-  std::string program;  // Of the target.
-  std::string function;
+  std::string program;   // Of the target.
+  std::string function;  // Global, and not the program itself.
 };
 
 // Takes as long as verifying and compiling take. One thread at a time, none that serves requests.
@@ -86,12 +86,18 @@ class Loader {
       : types_(types), compiler_(compiler), slots_(slots), build_id_(std::move(build_id)) {}
 
   Loaded<std::shared_ptr<const Instance>> load(const Order& order);
+  // Of the order's programs the one in section "freplace/FUNCTION". The instance has the target's
+  // program as it is with the function replaced, under its own name, and the replacement, which has
+  // no code of its own; its maps are the target's and the object's.
+  Loaded<std::shared_ptr<const Instance>> load_replacement(const Order& order,
+                                                           const Replacement& replacement);
 
  private:
+  struct Source;
   Loaded<std::vector<std::shared_ptr<SharedMap>>> make_maps(const Order& order,
                                                             const bpf::Object& object);
-  Loaded<LoadedProgram> load_program(const bpf::Object& object, const bpf::ObjectProgram& program,
-                                     const Instance& instance);
+  Loaded<bpf::Object> read(const Order& order) const;
+  Loaded<LoadedProgram> load_program(const Source& source, const bpf::ObjectProgram& program);
   Loaded<std::shared_ptr<SharedMap>> share(std::shared_ptr<SharedMap> made);
 
   const Types& types_;

@@ -183,6 +183,91 @@ TEST_P(InstanceTest, ProbesOfWildAddressesFail) {
     EXPECT_EQ(look(wild), -EFAULT) << wild;
 }
 
+// --- Settings and replaced functions ------------------------------------------------------------
+
+// Variables have the value that they are set to; the hash says which.
+TEST_P(InstanceTest, HasItsSettings) {
+  const auto denied = [&](const std::shared_ptr<const Instance>& instance, u64 length) {
+    coppice_submit context{};
+    context.operation = COPPICE_WRITE;
+    context.length = length;
+    u64 result = 0;
+    Call call;
+    EXPECT_EQ(run(instance, &context, &call, result), Ran::ok);
+    return result == COPPICE_DENY;
+  };
+  const auto plain = workshop_.load("weak"), set = workshop_.load("weak", {{"length_max", "64K"}});
+  ASSERT_TRUE(plain && set);
+  EXPECT_TRUE(denied(*plain, 4097));
+  EXPECT_FALSE(denied(*set, 4097));
+  EXPECT_FALSE(denied(*set, 65536));
+  EXPECT_TRUE(denied(*set, 65537));
+  EXPECT_NE((*plain)->hash, (*set)->hash);
+  const auto unknown = workshop_.load("weak", {{"length", "1"}});
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().error, ENOENT);
+  EXPECT_THAT(unknown.error().message, HasSubstr("length_max"));
+  const auto senseless = workshop_.load("weak", {{"length_max", "much"}});
+  ASSERT_FALSE(senseless);
+  EXPECT_EQ(senseless.error().error, EINVAL);
+}
+
+// A hook says how long a run may take; the verifier knows how long it can.
+TEST_P(InstanceTest, RefusesAProgramThatTakesTooLong) {
+  const auto slow = workshop_.load("long");
+  ASSERT_FALSE(slow);
+  EXPECT_EQ(slow.error().error, E2BIG) << slow.error().message;
+  EXPECT_THAT(slow.error().message, AllOf(HasSubstr("'slow'"), HasSubstr("1000000")));
+}
+
+// A replaced function is that of the target from then on, in the target's maps and with its own;
+// the target itself stays as it is.
+TEST_P(InstanceTest, ReplacesAFunction) {
+  const auto target = workshop_.get("weak");
+  const auto patched = workshop_.loader().load_replacement(
+      {.object = object_of("strong"), .settings = {{"read_max", "512"}}},
+      {.target = *target, .program = "guard", .function = "policy"});
+  ASSERT_TRUE(patched) << patched.error().message;
+  EXPECT_THAT(names_of(**patched), ElementsAre("guard", "strong"));
+  EXPECT_EQ((*patched)->find("strong")->function, "policy");
+  EXPECT_EQ((*patched)->find("strong")->point->name, "volume.submit");
+  EXPECT_EQ((*patched)->hash, hash_of(*object_of("strong"), {{"read_max", "512"}}));
+  EXPECT_EQ(&testing::map_of(**patched, "asked"), &testing::map_of(*target, "asked"));
+  const auto denied = [&](const std::shared_ptr<const Instance>& instance, u32 operation) {
+    coppice_submit context{};
+    context.operation = operation;
+    context.length = 8192;
+    u64 result = 0;
+    Call call;
+    EXPECT_EQ(run(instance, &context, &call, result), Ran::ok);
+    return result == COPPICE_DENY;
+  };
+  EXPECT_TRUE(denied(target, COPPICE_WRITE));
+  EXPECT_FALSE(denied(target, COPPICE_READ));
+  EXPECT_FALSE(denied(*patched, COPPICE_WRITE));
+  EXPECT_TRUE(denied(*patched, COPPICE_READ));
+  EXPECT_EQ(testing::value_of<u64>(*target, "asked"), 4U);
+  EXPECT_EQ(testing::value_of<u64>(**patched, "refused"), 1U);
+}
+
+// Another prototype, or no such function, is refused; the target is none the worse for it.
+TEST_P(InstanceTest, RefusesWhatCannotStandIn) {
+  const auto target = workshop_.get("weak");
+  const auto refusal = [&](const std::string& object, const std::string& function) {
+    const auto loaded = workshop_.loader().load_replacement(
+        {.object = object_of(object)},
+        {.target = *target, .program = "guard", .function = function});
+    EXPECT_FALSE(loaded);
+    return loaded ? LoadRefusal{} : loaded.error();
+  };
+  EXPECT_EQ(refusal("strong", "nothing").error, ENOENT);
+  EXPECT_EQ(refusal("empty", "policy").error, ENOENT);
+  EXPECT_NE(refusal("mismatch", "policy").error, 0);
+  const auto alone = workshop_.load("strong");
+  ASSERT_FALSE(alone);
+  EXPECT_THAT(alone.error().message, HasSubstr("freplace/policy"));
+}
+
 // A program that fails is counted as failed, and the next run is none the worse for it.
 TEST(Runner, CountsFailures) {
   Workshop& workshop = Workshop::of(Engine::interpreter);
