@@ -89,18 +89,24 @@ Attempt<EventStream> EventStream::open(Connection& connection, std::vector<std::
   stream.consumer_ = kj::mv(consumer);
   stream.ring_ = kj::mv(ring);
   stream.event_ = kj::mv(event);
-  stream.names_ = known;
   stream.counters_ = kj::mv(counters);
   TRY(const auto types, connection.ask(connection.host().typesRequest()));
   const auto btf = types.getValue().getBtf();
   const auto* data = reinterpret_cast<const std::byte*>(btf.begin());
-  stream.bytes_ = std::make_unique<std::vector<std::byte>>(data, data + btf.size());
-  TRY(bpf::Btf views, bpf::Btf::read(*stream.bytes_));
-  stream.views_ = std::make_unique<bpf::Btf>(std::move(views));
+  TRY(stream.types_, EventTypes::make(known, {data, data + btf.size()}));
   return stream;
 }
 
-std::optional<Event> EventStream::decode(std::span<const std::byte> record) const {
+Attempt<EventTypes> EventTypes::make(std::map<u32, std::string> names, std::vector<std::byte> btf) {
+  EventTypes types;
+  types.names_ = std::move(names);
+  types.btf_ = std::make_unique<std::vector<std::byte>>(std::move(btf));
+  TRY(bpf::Btf views, bpf::Btf::read(*types.btf_));
+  types.views_ = std::make_unique<bpf::Btf>(std::move(views));
+  return types;
+}
+
+std::optional<Event> EventTypes::decode(std::span<const std::byte> record) const {
   Header header;
   if (record.size() < sizeof header) return std::nullopt;
   std::memcpy(&header, record.data(), sizeof header);
@@ -121,7 +127,7 @@ std::optional<Event> EventStream::decode(std::span<const std::byte> record) cons
 
 void EventStream::poll(const std::function<void(const Event&)>& visit) {
   reader_.poll([&](std::span<const std::byte> record) {
-    if (const auto event = decode(record)) visit(*event);
+    if (const auto event = types_.decode(record)) visit(*event);
   });
 }
 

@@ -1,9 +1,9 @@
 // trace record and trace report: what happened while one request was under way.
 //
-// A recording is a line of JSON an event, in the order in which they were read.
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <sstream>
 
 #include "cli/size.h"
 #include "cli/trace_events.h"
@@ -24,48 +24,90 @@ struct File {
   }
 };
 
-struct Recorded {
+bool write_frame(std::FILE* file, Frame kind, std::span<const std::byte> bytes) {
+  const u32 head[2] = {static_cast<u32>(kind), static_cast<u32>(bytes.size())};
+  return std::fwrite(head, sizeof head, 1, file) == 1 &&
+         std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+}
+
+// What is needed to read records later.
+bool write_types(std::FILE* file, const EventTypes& types) {
+  std::string names;
+  for (const auto& [number, name] : types.names()) names += fmt::format("{} {}\n", number, name);
+  return std::fwrite(kRecordingMagic.data(), kRecordingMagic.size(), 1, file) == 1 &&
+         write_frame(file, Frame::names, std::as_bytes(std::span(names))) &&
+         write_frame(file, Frame::types, types.btf());
+}
+
+std::map<u32, std::string> names_of(std::span<const std::byte> bytes) {
+  std::istringstream lines(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  std::map<u32, std::string> names;
+  u32 number = 0;
   std::string name;
-  u64 time_ns = 0;
-  u32 thread = 0;
-  Json fields;
+  while (lines >> number >> name) names.emplace(number, name);
+  return names;
+}
+
+// Frames of a recording, of which nothing is believed.
+class Recording {
+ public:
+  static Attempt<Recording> open(const std::string& path) {
+    Recording recording;
+    recording.path_ = path;
+    recording.file_.open(path, std::ios::binary);
+    char magic[kRecordingMagic.size()];
+    if (!recording.file_) return refuse(fmt::format("cannot read '{}'", path));
+    if (!recording.file_.read(magic, sizeof magic) ||
+        std::string_view(magic, sizeof magic) != kRecordingMagic)
+      return refuse(fmt::format("'{}' is no recording of 'coppice trace record'", path));
+    return recording;
+  }
+  // False: that was the last one, or what follows was cut off.
+  bool next(Frame& kind, std::vector<std::byte>& bytes) {
+    u32 head[2];
+    if (!file_.read(reinterpret_cast<char*>(head), sizeof head) || head[1] > kFrameBytesMax)
+      return false;
+    kind = static_cast<Frame>(head[0]);
+    bytes.resize(head[1]);
+    return static_cast<bool>(file_.read(reinterpret_cast<char*>(bytes.data()), head[1]));
+  }
+
+ private:
+  static constexpr u32 kFrameBytesMax = 64_MiB;
+  std::string path_;
+  std::ifstream file_;
 };
 
-Attempt<std::vector<Recorded>> read_recording(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return refuse(fmt::format("cannot read '{}'", path));
-  std::vector<Recorded> events;
-  std::string line;
-  while (std::getline(file, line)) {
-    const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("event") || !json["event"].is_string() ||
-        !json.contains("time_ns") || !json["time_ns"].is_number_unsigned())
-      return refuse(
-          fmt::format("line {} of '{}' is no event: is it a recording of 'coppice trace "
-                      "record'?",
-                      events.size() + 1, path));
+Attempt<std::vector<Event>> read_recording(const std::string& path) {
+  TRY(Recording recording, Recording::open(path));
+  std::map<u32, std::string> names;
+  std::optional<EventTypes> types;
+  std::vector<Event> events;
+  Frame kind{};
+  std::vector<std::byte> bytes;
+  while (recording.next(kind, bytes)) {
+    if (kind == Frame::names) names = names_of(bytes);
+    if (kind == Frame::types) {
+      TRY(types, EventTypes::make(names, bytes));
+    }
+    if (kind != Frame::record || !types) continue;
     if (events.size() == kEventsMax)
       return refuse(fmt::format("'{}' has more than {} events", path, kEventsMax));
-    events.push_back({.name = json["event"],
-                      .time_ns = json["time_ns"],
-                      .thread = json.contains("thread") && json["thread"].is_number_unsigned()
-                                    ? json["thread"].get<u32>()
-                                    : 0,
-                      .fields = json});
+    if (auto event = types->decode(bytes)) events.push_back(*std::move(event));
   }
-  std::ranges::stable_sort(events, {}, &Recorded::time_ns);
+  std::ranges::stable_sort(events, {}, &Event::time_ns);
   return events;
 }
 
-u64 number_of(const Recorded& event, const char* field) {
+u64 number_of(const Event& event, const char* field) {
   const auto found = event.fields.find(field);
   return found != event.fields.end() && found->is_number_unsigned() ? found->get<u64>() : 0;
 }
 
 // The end of the wanted request, or of the slowest one.
-const Recorded* find_end(const std::vector<Recorded>& events, u64 request) {
-  const Recorded* found = nullptr;
-  for (const Recorded& event : events) {
+const Event* find_end(const std::vector<Event>& events, u64 request) {
+  const Event* found = nullptr;
+  for (const Event& event : events) {
     if (event.name != "io_complete") continue;
     if (request != 0
             ? number_of(event, "request") == request
@@ -76,7 +118,7 @@ const Recorded* find_end(const std::vector<Recorded>& events, u64 request) {
 }
 
 // What is the request's own, or of its lane while it was under way.
-bool concerns(const Recorded& event, const Recorded& end) {
+bool concerns(const Event& event, const Event& end) {
   const u64 request = number_of(event, "request");
   if (request != 0) return request == number_of(end, "request");
   return event.thread == end.thread || event.name.starts_with("txg");
@@ -93,22 +135,21 @@ Attempt<> record_events(Session& session, const RecordWishes& wishes) {
   TRY(EventStream stream,
       EventStream::open(*connection,
                         wishes.events.empty() ? kOfRequests : split(wishes.events, ',')));
+  bool written = write_types(out.file, stream.types());
   u64 events = 0;
   const auto began = std::chrono::steady_clock::now();
   bool go_on = true;
-  while (go_on) {
+  while (go_on && written) {
     const auto woken = stream.wait();
     if (woken == Connection::Woken::by_daemon) return refuse("the daemon has gone");
     const auto took = std::chrono::steady_clock::now() - began;
     go_on = woken != Connection::Woken::by_signal &&
             (wishes.seconds == 0 || took < std::chrono::seconds(wishes.seconds));
-    stream.poll([&](const Event& event) {
-      fmt::print(out.file, "{}\n",
-                 json_of(event).dump(-1, ' ', false, Json::error_handler_t::replace));
-      ++events;
+    events += stream.poll_raw([&](std::span<const std::byte> record) {
+      written = written && write_frame(out.file, Frame::record, record);
     });
   }
-  if (std::fflush(out.file) != 0)
+  if (!written || std::fflush(out.file) != 0)
     return refuse(fmt::format("cannot write '{}': {}", wishes.file, std::strerror(errno)));
   fmt::print("{} events in {}", events, wishes.file);
   if (const u64 lost = stream.lost()) fmt::print("; {} found no room and were left out", lost);
@@ -117,8 +158,8 @@ Attempt<> record_events(Session& session, const RecordWishes& wishes) {
 }
 
 Attempt<> report_request(const ReportWishes& wishes) {
-  TRY(const std::vector<Recorded> events, read_recording(wishes.file));
-  const Recorded* end = find_end(events, wishes.request);
+  TRY(const std::vector<Event> events, read_recording(wishes.file));
+  const Event* end = find_end(events, wishes.request);
   if (end == nullptr)
     return refuse(wishes.request == 0
                       ? fmt::format("'{}' has no request that was completed", wishes.file)
@@ -128,11 +169,11 @@ Attempt<> report_request(const ReportWishes& wishes) {
   if (!wishes.json)
     fmt::print("request {}: {} ({} bytes at {})\n", number_of(*end, "request"),
                show_nanoseconds(latency), number_of(*end, "length"), number_of(*end, "offset"));
-  for (const Recorded& event : events) {
+  for (const Event& event : events) {
     if (event.time_ns < begin || event.time_ns > end->time_ns || !concerns(event, *end)) continue;
     const u64 at = event.time_ns - begin;
     if (wishes.json) {
-      Json each = event.fields;
+      Json each = json_of(event);
       each["at_ns"] = at;
       list.push_back(std::move(each));
       continue;
