@@ -133,6 +133,27 @@ Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load(rt::Executor& h
   co_return loaded;
 }
 
+namespace {
+Task<Attempt<std::shared_ptr<const hook::Instance>>> load_replacement_there(
+    hook::Loader& loader, hook::Loader::Order order, Hooks::Replaced replaced) {
+  auto loaded = loader.load_replacement(
+      order,
+      {.target = *replaced.target, .program = replaced.program, .function = replaced.function});
+  if (loaded) co_return Attempt<std::shared_ptr<const hook::Instance>>(*std::move(loaded));
+  auto& refusal = loaded.error();
+  co_return refused({.error = refusal.error,
+                     .message = std::move(refusal.message),
+                     .details = std::move(refusal.details)});
+}
+}  // namespace
+
+Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load_replacement(
+    rt::Executor& home, hook::Loader::Order order, Replaced replaced) {
+  auto loading = load_replacement_there(*loader_, std::move(order), std::move(replaced));
+  auto loaded = co_await rt::call(home, *loading_, std::move(loading));
+  co_return loaded;
+}
+
 // --- Sync lane ----------------------------------------------------------------------------------
 
 void Hooks::add(Site& site) { sites_.emplace(site.guid(), &site); }
@@ -272,6 +293,47 @@ Task<Attempt<std::vector<hook::LinkId>>> Hooks::attach(Site* site, pool::Dataset
   co_return Attempt<std::vector<hook::LinkId>>(std::move(ids));
 }
 
+Attempt<Hooks::Replaced> Hooks::replaceable(hook::LinkId id, std::string function) const {
+  const auto target = table_->find(id);
+  if (!target || !target->instance)
+    return refuse(ENOLINK, fmt::format("cannot replace '{}': there is no such link", function));
+  if (target->options.replaces != 0)
+    return refuse(EINVAL, fmt::format("cannot replace '{}': link {} replaces a function itself",
+                                      function, id));
+  if (target->patched)
+    return refuse(EBUSY,
+                  fmt::format("cannot replace '{}': another link replaces a function of link "
+                              "{}: detach it first",
+                              function, id));
+  return Replaced{
+      .target = target->instance, .program = target->program, .function = std::move(function)};
+}
+
+Attempt<hook::LinkId> Hooks::attach_replacement(const AttachOrder& order) {
+  const auto& wanted = order.programs.front();
+  const hook::LinkId id = wanted.options.replaces;
+  if (auto now = replaceable(id, wanted.options.function); !now)
+    return std::unexpected(now.error());
+  const auto target = table_->find(id);
+  hook::Link link;
+  link.id = table_->next_id();
+  link.point = target->point;
+  link.instance = order.instance;
+  link.program = wanted.name;
+  link.options = wanted.options;
+  link.author = order.author;
+  link.created_s = io_.sync().wall_ns() / 1'000'000'000;
+  link.counters = std::make_shared<hook::Counters>(table_->slots());
+  hook::Link patched = *target;
+  patched.patched = order.instance;
+  hook::Draft draft = table_->draft();
+  auto added = draft.add(link, {.where = hook::Place::Where::after, .link = id});
+  if (!added) return refuse(added.error().error, "cannot attach: " + added.error().message);
+  draft.replace(std::move(patched));
+  publish_changes(std::move(draft));
+  return link.id;
+}
+
 Attempt<> Hooks::update(hook::LinkId id, std::shared_ptr<const hook::Instance> instance,
                         std::string program, const std::string& expected) {
   const auto known = table_->find(id);
@@ -280,6 +342,8 @@ Attempt<> Hooks::update(hook::LinkId id, std::shared_ptr<const hook::Instance> i
     return refuse(ESTALE,
                   fmt::format("cannot update: the link runs {}, not {}",
                               known->instance ? known->instance->hash : "nothing", expected));
+  if (known->patched || known->options.replaces != 0)
+    return refuse(EBUSY, "cannot update: a function is replaced: detach the replacement first");
   if (program.empty() && instance->programs.size() == 1) program = instance->programs[0].name;
   const hook::LoadedProgram* loaded = instance->find(program);
   if (loaded == nullptr)

@@ -70,6 +70,14 @@ class Hooks final : public hook::Table::Datasets {
   const hook::Types& types() const { return *types_; }
   Task<Attempt<std::shared_ptr<const hook::Instance>>> load(rt::Executor& home,
                                                             hook::Loader::Order order);
+  // The target's program with one function replaced by the order's program.
+  struct Replaced {
+    std::shared_ptr<const hook::Instance> target;
+    std::string program, function;
+  };
+  Task<Attempt<std::shared_ptr<const hook::Instance>>> load_replacement(rt::Executor& home,
+                                                                        hook::Loader::Order order,
+                                                                        Replaced replaced);
 
   // --- Sync lane.
   hook::Table& table() { return *table_; }
@@ -83,6 +91,11 @@ class Hooks final : public hook::Table::Datasets {
   // `site` null: to the daemon. One link for each program, in their order; not pinned.
   Task<Attempt<std::vector<hook::LinkId>>> attach(Site* site, pool::DatasetId dataset,
                                                   AttachOrder order);
+  // What the link runs, for load_replacement(). ENOLINK; EBUSY: a function of it is replaced
+  // already.
+  Attempt<Replaced> replaceable(hook::LinkId id, std::string function) const;
+  // `order.instance` is what load_replacement() made for the one program of the order.
+  Attempt<hook::LinkId> attach_replacement(const AttachOrder& order);
   // ENOLINK: it is no more. ESTALE: its object is not `expected`.
   Attempt<> update(hook::LinkId id, std::shared_ptr<const hook::Instance> instance,
                    std::string program, const std::string& expected);

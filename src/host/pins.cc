@@ -20,11 +20,17 @@ pool::StoredObject stored_form(const hook::Instance& instance) {
   stored.bytes.assign(reinterpret_cast<const char*>(instance.object->data()),
                       instance.object->size());
   stored.settings = instance.settings;
-  for (const hook::LoadedProgram& program : instance.programs)
+  // Beside a replacement stands what it was made for, which is another object's.
+  const bool replaces = std::ranges::any_of(
+      instance.programs, [](const auto& program) { return !program.function.empty(); });
+  for (const hook::LoadedProgram& program : instance.programs) {
+    if (replaces && program.function.empty()) continue;
     stored.programs.push_back(
         {.name = program.name,
-         .hook = program.point->name,
+         .hook = replaces ? fmt::format("{}/{}", pool::kReplaceHook, program.function)
+                          : program.point->name,
          .tier = program.tier == hook::Tier::stable ? pool::Tier::stable : pool::Tier::internal});
+  }
   return stored;
 }
 
@@ -117,6 +123,16 @@ std::optional<pool::MapEntries> Pins::map_entries(const Site& site,
 
 // --- From the catalog to the table --------------------------------------------------------------
 
+namespace {
+// What replaces functions comes behind all that may have some.
+pool::PinnedLinks targets_first(const pool::PinnedLinks& links) {
+  pool::PinnedLinks ordered = links;
+  std::ranges::stable_partition(ordered,
+                                [](const auto& link) { return link->hook != pool::kReplaceHook; });
+  return ordered;
+}
+}  // namespace
+
 // What a pass has at hand: it lives until the table has taken what it wants.
 struct Pins::Ready {
   std::map<Key, std::shared_ptr<const hook::Instance>> instances;
@@ -138,7 +154,17 @@ std::shared_ptr<const hook::Link> Pins::find_pinned(const Site& site, u64 pin) c
   return nullptr;
 }
 
+const PinnedLink* Pins::find_target(const Site& site, const PinnedLink& link) {
+  const pool::DatasetId owner = site.pool().catalog().link_owner(link.name);
+  const pool::Dataset* dataset = site.pool().catalog().dataset(owner);
+  if (dataset == nullptr) return nullptr;
+  const auto found = std::ranges::find_if(
+      dataset->links, [&](const auto& each) { return each->id == link.replaces; });
+  return found == dataset->links.end() ? nullptr : &**found;
+}
+
 Task<std::shared_ptr<const hook::Instance>> Pins::load_stored(Site& site, const PinnedLink& link,
+                                                              const Ready& ready,
                                                               std::string& problem) {
   const pool::StoredObject* stored = site.pool().catalog().object(link.object);
   if (stored == nullptr) co_return std::shared_ptr<const hook::Instance>();
@@ -149,7 +175,20 @@ Task<std::shared_ptr<const hook::Instance>> Pins::load_stored(Site& site, const 
       .programs = {}};
   for (const auto& program : stored->programs) order.programs.push_back(program.name);
   const pool::MapContents contents = link.contents;
-  auto loading = hooks_.load(sync_, std::move(order));
+  std::optional<Hooks::Replaced> replaced;
+  if (link.hook == pool::kReplaceHook) {
+    const PinnedLink* target = find_target(site, link);
+    const auto of =
+        target == nullptr ? ready.instances.end() : ready.instances.find(key_of(site, *target));
+    if (of == ready.instances.end()) {
+      problem = "the program whose function it replaces does not run";
+      co_return std::shared_ptr<const hook::Instance>();
+    }
+    order.programs = {link.program};
+    replaced = {.target = of->second, .program = target->program, .function = link.function};
+  }
+  auto loading = replaced ? hooks_.load_replacement(sync_, std::move(order), *std::move(replaced))
+                          : hooks_.load(sync_, std::move(order));
   auto loaded = co_await ok(std::move(loading));
   if (!loaded) {
     problem = loaded.error().message;
@@ -165,14 +204,14 @@ Task<bool> Pins::make_ready(Site& site, const std::vector<DatasetId>& datasets, 
   for (const DatasetId id : datasets) {
     const pool::Dataset* dataset = catalog.dataset(id);
     if (dataset == nullptr) continue;
-    for (const auto& shared : dataset->links) {
+    for (const auto& shared : targets_first(dataset->links)) {
       const auto kept = shared;  // The record may go while we wait.
       const PinnedLink& link = *kept;
       const Key key = key_of(site, link);
       if (!ready.instances.contains(key) && !ready.problems.contains(key)) {
         auto instance = instances_[key].lock();
         std::string problem;
-        if (!instance) instance = co_await ok(load_stored(site, link, problem));
+        if (!instance) instance = co_await ok(load_stored(site, link, ready, problem));
         instances_[key] = instance;
         if (instance)
           ready.instances.emplace(key, std::move(instance));
@@ -228,6 +267,8 @@ hook::Link Pins::link_of(Site& site, DatasetId id, const PinnedLink& pinned, Rea
     }
   }
   link.state = link.instance ? hook::LinkState::attached : hook::LinkState::broken;
+  // A function of the old program is replaced no more, if there is another one.
+  if (before != nullptr && before->instance != link.instance) link.patched = nullptr;
   link.point = {.target = {.pool = site.guid(), .dataset = raw(id)},
                 .type = link.instance ? link.instance->find(pinned.program)->point
                                       : hooks_.types().of_section(pinned.hook)};
@@ -250,14 +291,24 @@ void Pins::draft_dataset(Site& site, DatasetId id, Ready& ready, hook::Draft& dr
       }
   std::map<hook::Point, std::vector<LinkId>> order;
   if (dataset != nullptr) {
-    for (const auto& pinned : dataset->links) {
+    std::map<u64, LinkId> runs_as;  // By the catalog's number.
+    for (const auto& pinned : targets_first(dataset->links)) {
       auto before = known.contains(pinned->id) ? known.at(pinned->id) : nullptr;
       known.erase(pinned->id);
       if (const auto asked = being_pinned_.find({site.guid(), pinned->name});
           !before && asked != being_pinned_.end())
         before = draft.find(asked->second);
       hook::Link link = link_of(site, id, pinned, ready, before.get());
-      if (link.point.type == nullptr) continue;  // Of a hook that this version does not have.
+      const bool replaces = pinned->hook == pool::kReplaceHook;
+      const auto target = replaces && runs_as.contains(pinned->replaces)
+                              ? draft.find(runs_as.at(pinned->replaces))
+                              : nullptr;
+      if (target) {
+        link.point = target->point;
+        link.options.replaces = target->id;
+      }
+      // Of a hook that this version does not have, or whose target is not there.
+      if (link.point.type == nullptr || (replaces && !target)) continue;
       if (before && before->point != link.point) {
         draft.remove(before->id);
         before = nullptr;
@@ -266,7 +317,13 @@ void Pins::draft_dataset(Site& site, DatasetId id, Ready& ready, hook::Draft& dr
         link.id = hooks_.table().next_id();
         link.counters = std::make_shared<hook::Counters>(hooks_.table().slots());
       }
+      runs_as.emplace(pinned->id, link.id);
       order[link.point].push_back(link.id);
+      if (target && link.instance) {
+        hook::Link patched = *target;
+        patched.patched = link.instance;
+        draft.replace(std::move(patched));
+      }
       if (before)
         draft.replace(std::move(link));
       else
@@ -350,9 +407,13 @@ Task<Attempt<std::vector<LinkId>>> Pins::attach(Site& site, DatasetId dataset, A
   std::vector<verb::Invocation> invocations;
   std::vector<std::string> names;
   for (const auto& program : order.programs) {
-    auto checking = hooks_.make_link(&site, dataset, order, program);
-    auto checked = co_await ok(std::move(checking));
-    if (!checked) co_return refused(checked.error());
+    hook::Options options = program.options;
+    if (options.replaces == 0) {
+      auto checking = hooks_.make_link(&site, dataset, order, program);
+      auto checked = co_await ok(std::move(checking));
+      if (!checked) co_return refused(checked.error());
+      options = checked->options;
+    }
     names.push_back(order.programs.size() == 1 ? name : fmt::format("{}.{}", name, program.name));
     auto invocation = invocation_of("link", names.back(), order.author);
     auto& arguments = invocation.arguments;
@@ -360,7 +421,16 @@ Task<Attempt<std::vector<LinkId>>> Pins::attach(Site& site, DatasetId dataset, A
     arguments.emplace("object", order.instance->hash);
     arguments.emplace("program", program.name);
     arguments.emplace("instance", name);
-    add_options(arguments, checked->options, program.redirects);
+    add_options(arguments, options, program.redirects);
+    if (options.replaces != 0) {
+      const auto target = hooks_.table().find(options.replaces);
+      if (!target || !target->pinned())
+        co_return refused(EINVAL,
+                          "cannot attach: what a pinned link replaces a function of is "
+                          "pinned, too");
+      arguments.emplace("replaces", target->name);
+      arguments.emplace("function", options.function);
+    }
     using Where = hook::Place::Where;
     if (program.place.where == Where::first) arguments.emplace("first", true);
     if (program.place.where == Where::before || program.place.where == Where::after) {

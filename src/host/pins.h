@@ -91,8 +91,10 @@ class Pins {
                         std::vector<hook::Point> emptied);
   static Key key_of(const Site& site, const pool::PinnedLink& link);
   Task<bool> make_ready(Site& site, const std::vector<pool::DatasetId>& datasets, Ready& ready);
+  // The link that this one replaces a function of.
+  static const pool::PinnedLink* find_target(const Site& site, const pool::PinnedLink& link);
   Task<std::shared_ptr<const hook::Instance>> load_stored(Site& site, const pool::PinnedLink& link,
-                                                          std::string& problem);
+                                                          const Ready& ready, std::string& problem);
   void draft_dataset(Site& site, pool::DatasetId id, Ready& ready, hook::Draft& draft);
   hook::Link link_of(Site& site, pool::DatasetId id, const pool::PinnedLink& pinned, Ready& ready,
                      const hook::Link* before) const;

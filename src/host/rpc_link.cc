@@ -74,11 +74,28 @@ AttachOrder::Program read_place(schema::ProgramPlace::Reader from) {
   return program;
 }
 
+Task<Attempt<Hooks::Replaced>> find_replaced(Hooks& hooks, LinkId id, std::string function) {
+  co_return Result<Attempt<Hooks::Replaced>>(hooks.replaceable(id, std::move(function)));
+}
+
+Task<Attempt<LinkTable>> replace_there(Hooks& hooks, AttachOrder order) {
+  auto id = hooks.attach_replacement(order);
+  if (!id) co_return refused(id.error());
+  std::vector<LinkView> views{*hooks.view(*id)};
+  co_return Attempt<LinkTable>(
+      LinkTable{.views = std::move(views), .revision = hooks.table().revision(), .statistics = {}});
+}
+
 Task<Attempt<LinkTable>> attach_there(Daemon& daemon, Site* site, pool::DatasetId dataset,
                                       AttachOrder order, std::string pin) {
   Hooks& hooks = daemon.hooks();
   if (!pin.empty() && site == nullptr)
     co_return refused(EINVAL, "cannot pin: a pool keeps pinned links; attach it to the pool");
+  if (pin.empty() && order.programs.size() == 1 && order.programs[0].options.replaces != 0) {
+    auto replacing = replace_there(hooks, std::move(order));
+    auto replaced = co_await std::move(replacing);
+    co_return replaced;
+  }
   auto attaching = pin.empty() ? hooks.attach(site, dataset, std::move(order))
                                : daemon.pins().attach(*site, dataset, std::move(order), pin);
   auto ids = co_await ok(std::move(attaching));
@@ -100,12 +117,29 @@ struct AttachWishes {
 Task<Attempt<Attachment>> attach(Daemon& daemon, Ref<OpenPool> pool, pool::DatasetId dataset,
                                  AttachWishes wishes) {
   Hooks& hooks = daemon.hooks();
+  const bool replaces = std::ranges::any_of(
+      wishes.order.programs, [](const auto& each) { return each.options.replaces != 0; });
+  if (replaces && wishes.order.programs.size() != 1)
+    co_return refused(EINVAL, "cannot attach: one program replaces a function at a time");
   for (const auto& each : wishes.order.programs)
     if (!each.name.empty()) wishes.object.programs.push_back(each.name);
-  auto loading = hooks.load(daemon.loop(), std::move(wishes.object));
-  auto loaded = co_await ok(std::move(loading));
-  if (!loaded) co_return refused(loaded.error());
-  wishes.order.instance = *std::move(loaded);
+  if (replaces) {
+    const auto& options = wishes.order.programs[0].options;
+    auto finding = on_sync(daemon, find_replaced(hooks, options.replaces, options.function));
+    auto replaced = co_await ok(std::move(finding));
+    if (!replaced) co_return refused(replaced.error());
+    auto loading =
+        hooks.load_replacement(daemon.loop(), std::move(wishes.object), *std::move(replaced));
+    auto loaded = co_await ok(std::move(loading));
+    if (!loaded) co_return refused(loaded.error());
+    wishes.order.instance = *std::move(loaded);
+    wishes.order.programs[0].name = wishes.order.instance->programs.back().name;
+  } else {
+    auto loading = hooks.load(daemon.loop(), std::move(wishes.object));
+    auto loaded = co_await ok(std::move(loading));
+    if (!loaded) co_return refused(loaded.error());
+    wishes.order.instance = *std::move(loaded);
+  }
   if (wishes.order.programs.size() == 1 && wishes.order.programs[0].name.empty() &&
       wishes.order.instance->programs.size() == 1)
     wishes.order.programs[0].name = wishes.order.instance->programs[0].name;

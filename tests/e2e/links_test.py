@@ -12,6 +12,7 @@ import unittest
 from harness import BIN, EndToEnd
 
 OBJECT = os.path.join(os.environ.get("COPPICE_E2E_PROGRAMS", ""), "verdicts.o")
+REPLACEMENT = os.path.join(os.environ.get("COPPICE_E2E_PROGRAMS", ""), "replacement.o")
 HELD_SECONDS = 30
 ROUNDS = int(os.environ.get("COPPICE_LINK_ROUNDS", "20"))
 
@@ -119,7 +120,6 @@ class Holding(Links):
         self.daemon.kill()
         self.daemon.start()
         self.assertEqual(["guard"], [each["name"] for each in self.links()])
-        self.uri = self.daemon.export("tank/v")
         self.assertIn("Operation not permitted", self.nbdsh("h.pwrite(bytes(512), 0)", status=1))
         self.daemon.ok("link", "unpin", "guard")
         self.eventually(lambda: not self.links(), "unpinned, and nobody holds it")
@@ -181,6 +181,42 @@ class Verdicts(Links):
         self.daemon.ok("link", "attach", "tank", OBJECT, "--program", "answer", "--set", "mark=116", "--pin", "high",
                        "--go-on", "pass,delay,complete")
         self.nbdsh("assert bytes(h.pread(8, 0)) == b'v' * 8")
+
+
+class Replacing(Links):
+    """A program takes the place of a function of an attached one, and leaves with it."""
+
+    def reads(self, letter):
+        self.nbdsh(f"assert bytes(h.pread(8, 0)) == b'{letter}' * 8")
+
+    def attach(self, *words):
+        self.daemon.ok("link", "attach", "tank/v", OBJECT, "--program", "chosen", "--pin", "target")
+        self.reads("c")
+        self.daemon.ok("link", "attach", "tank/v", REPLACEMENT, "--program", "other_mark", "--replace",
+                       "target:choose_mark", *words)
+
+    def test_a_function_is_replaced_and_comes_back(self):
+        self.attach("--pin", "other")
+        self.reads("o")
+        self.assertIn("replaces", self.daemon.refused(
+            "link", "attach", "tank/v", REPLACEMENT, "--program", "other_mark", "--replace", "target:choose_mark",
+            "--pin", "third"))
+        self.daemon.restart()
+        self.reads("o")
+        self.daemon.ok("link", "detach", "other")
+        self.reads("c")
+
+    def test_it_leaves_with_its_target(self):
+        self.attach("--pin", "other")
+        self.daemon.ok("link", "detach", "target")
+        self.assertEqual([], self.links())
+
+    def test_another_prototype_is_refused(self):
+        self.daemon.ok("link", "attach", "tank/v", OBJECT, "--program", "chosen", "--pin", "target")
+        self.daemon.run("link", "attach", "tank/v", REPLACEMENT, "--program", "wrong_mark", "--replace",
+                        "target:choose_mark", "--pin", "other")
+        self.assertEqual(["target"], [each["name"] for each in self.links()])
+        self.reads("c")
 
 
 class Sets(Links):
