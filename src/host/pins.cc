@@ -142,8 +142,13 @@ struct Pins::Ready {
 
 // A link without an instance of its own name has one that nobody shares.
 Pins::Key Pins::key_of(const Site& site, const PinnedLink& link) {
-  return {site.guid(), link.object,
+  Key key{site.guid(), link.object,
           link.instance.empty() ? fmt::format("#{}", link.id) : link.instance};
+  if (const PinnedLink* target = find_target(site, link)) {
+    const Key whole = key_of(site, *target);  // With another program around it, it is another one.
+    key.instance += fmt::format("@{}/{}", whole.object, whole.instance);
+  }
+  return key;
 }
 
 std::shared_ptr<const hook::Link> Pins::find_pinned(const Site& site, u64 pin) const {
@@ -155,6 +160,7 @@ std::shared_ptr<const hook::Link> Pins::find_pinned(const Site& site, u64 pin) c
 }
 
 const PinnedLink* Pins::find_target(const Site& site, const PinnedLink& link) {
+  if (link.replaces == 0) return nullptr;
   const pool::DatasetId owner = site.pool().catalog().link_owner(link.name);
   const pool::Dataset* dataset = site.pool().catalog().dataset(owner);
   if (dataset == nullptr) return nullptr;
@@ -403,7 +409,7 @@ Task<Attempt<std::vector<LinkId>>> Pins::attach(Site& site, DatasetId dataset, A
     co_return refused(ESTALE, fmt::format("cannot attach: links were changed meanwhile (revision "
                                           "{}, not {}): look again and repeat",
                                           hooks_.table().revision(), order.revision));
-  instances_[{site.guid(), order.instance->hash, name}] = order.instance;
+  Key key{site.guid(), order.instance->hash, name};
   std::vector<verb::Invocation> invocations;
   std::vector<std::string> names;
   for (const auto& program : order.programs) {
@@ -428,6 +434,10 @@ Task<Attempt<std::vector<LinkId>>> Pins::attach(Site& site, DatasetId dataset, A
         co_return refused(EINVAL,
                           "cannot attach: what a pinned link replaces a function of is "
                           "pinned, too");
+      if (const PinnedLink* pinned = pool::find_link(catalog, target->name)) {
+        const Key whole = key_of(site, *pinned);
+        key.instance += fmt::format("@{}/{}", whole.object, whole.instance);
+      }
       arguments.emplace("replaces", target->name);
       arguments.emplace("function", options.function);
     }
@@ -441,6 +451,7 @@ Task<Attempt<std::vector<LinkId>>> Pins::attach(Site& site, DatasetId dataset, A
     }
     invocations.push_back(std::move(invocation));
   }
+  instances_[key] = order.instance;
   auto applying = apply_many(site, std::move(invocations));
   auto applied = co_await ok(std::move(applying));
   if (!applied) co_return refused(applied.error());

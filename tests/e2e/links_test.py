@@ -203,6 +203,8 @@ class Replacing(Links):
             "--pin", "third"))
         self.daemon.restart()
         self.reads("o")
+        self.daemon.ok("link", "update", "target", OBJECT, "--program", "chosen", "--set", "version=9")
+        self.reads("o")
         self.daemon.ok("link", "detach", "other")
         self.reads("c")
 
