@@ -8,7 +8,7 @@
 //   exempt_uid   a user who may administer at any time; -1: nobody (-1)
 //   exempt_uid2, exempt_uid3, exempt_uid4   three more
 //
-// Whoever has locked everybody out waits for the window, or detaches the link by its number.
+// To change or detach the link is a verb, too: whoever has locked everybody out waits for the window.
 //
 //   coppice map dump .bss         how many verbs were refused
 #include <coppice/bpf/hooks.h>

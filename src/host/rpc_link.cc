@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "bpf/object/elf.h"
+#include "bpf/object/type_section.h"
 #include "bpf/ring_buffer.h"
 #include "hook/host_types.h"
 #include "host/live_types.h"
@@ -267,9 +267,8 @@ class MapServer final : public schema::Map::Server {
 
   kj::Promise<void> types(TypesContext context) override {
     const auto file = bpf::ElfFile::read(*view_.map->object);
-    const auto* section = file ? file->find(".BTF") : nullptr;
-    context.getResults().setValue(section != nullptr ? data_of(section->bytes)
-                                                     : capnp::Data::Reader());
+    const auto types = file ? bpf::read_type_section(*file) : std::vector<std::byte>();
+    if (types) context.getResults().setValue(data_of(*types));
     return kj::READY_NOW;
   }
 

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/endian.h"
 #include "bpf/object/program_linker.h"
+#include "bpf/object/type_section.h"
 
 namespace coppice::bpf {
 
@@ -56,27 +57,13 @@ class ObjectReader {
   Result<> read_types() {
     const ElfFile::Section* types = file_.find(".BTF");
     if (types == nullptr) return {};
-    std::vector<std::byte> bytes(types->bytes.begin(), types->bytes.end());
-    TRY_VOID(place_variables(*types, bytes));
+    TRY(const auto bytes, read_type_section(file_));
     auto btf = Btf::read(bytes);
     if (!btf) return bad_object(btf.error().code, types->name, 0, btf.error().detail);
     object_.btf_ = *std::move(btf);
     const ElfFile::Section* extension = file_.find(".BTF.ext");
     if (extension == nullptr) return {};
     TRY(extension_, BtfExtension::read(extension->bytes, *object_.btf_));
-    return {};
-  }
-
-  // clang leaves the offsets of variables in their sections to the linker.
-  Result<> place_variables(const ElfFile::Section& types, std::span<std::byte> bytes) const {
-    for (const ElfFile::Relocation& each : file_.relocations(file_.number_of(types))) {
-      const bool known = each.kind == kRelocateData32 || each.kind == kRelocateBtf32;
-      if (!known || bytes.size() < 4 || each.offset > bytes.size() - 4)
-        return bad_object(Errc::invalid, types.name, each.offset,
-                          fmt::format("a relocation of kind {} here makes no sense", each.kind));
-      std::byte* at = bytes.data() + each.offset;
-      store_le(at, static_cast<u32>(load_le<u32>(at) + file_.symbols()[each.symbol].value));
-    }
     return {};
   }
 
