@@ -126,9 +126,10 @@ std::optional<pool::MapEntries> Pins::map_entries(const Site& site,
 namespace {
 // What replaces functions comes behind all that may have some.
 pool::PinnedLinks targets_first(const pool::PinnedLinks& links) {
-  pool::PinnedLinks ordered = links;
-  std::ranges::stable_partition(ordered,
-                                [](const auto& link) { return link->hook != pool::kReplaceHook; });
+  pool::PinnedLinks ordered;
+  for (const bool replaces : {false, true})
+    for (const auto& link : links)
+      if ((link->hook == pool::kReplaceHook) == replaces) ordered.push_back(link);
   return ordered;
 }
 }  // namespace

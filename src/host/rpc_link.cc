@@ -477,6 +477,10 @@ Task<Attempt<SetReport>> load_and_apply(Daemon& daemon, Ref<OpenPool> pool,
   }
   for (PointOrder& point : order.points)
     for (auto& entry : point.links) {
+      if (entry.program.options.replaces != 0)
+        co_return refused(ENOTSUP, fmt::format("cannot apply: '{}' replaces a function, and a set "
+                                               "is of whole programs: attach it by itself",
+                                               entry.name));
       if (entry.object >= order.objects.size())
         co_return refused(EINVAL, "cannot apply: a link names an object that is not in the set");
       const auto& programs = order.objects[entry.object]->programs;
