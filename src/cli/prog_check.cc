@@ -8,17 +8,31 @@
 #include "bpf/standard_types.h"
 #include "bpf/verify/verifier.h"
 #include "cli/object_file.h"
+#include "hook/host_types.h"
+#include "hook/instance.h"
 
 namespace coppice::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Of programs on hooks: by the daemon's types if they are given, else by the headers that this
+// program was made with.
+Attempt<std::unique_ptr<hook::Types>> hook_types(const std::string& btf) {
+  if (!btf.empty()) {
+    TRY(const auto bytes, read_file(btf, bpf::Btf::kBytesMax));
+    if (auto types = hook::Types::make(bytes)) return *std::move(types);
+  }
+  TRY(auto types, hook::Types::make(hook::header_types()));
+  return types;
+}
+
 struct Judged {
   const bpf::ObjectProgram& program;
   const bpf::ProgramType& type;
   bpf::Verdict verdict;
   double milliseconds = 0;
+  std::optional<hook::Tier> tier = {};  // Of a program on a hook.
 };
 
 Json line_of(const Judged& judged, u32 slot) {
@@ -40,6 +54,7 @@ Json json_of(const Judged& judged) {
             {"stack_bytes", verdict.cost.stack_bytes},
             {"bound", verdict.cost.bound ? Json(*verdict.cost.bound) : Json()},
             {"milliseconds", judged.milliseconds}};
+  if (judged.tier) json["tier"] = hook::name_of(*judged.tier);
   if (!verdict.log.empty()) json["log"] = verdict.log;
   if (verdict.accepted()) return json;
   const bpf::Refusal& refusal = *verdict.refusal;
@@ -70,8 +85,9 @@ void show(const Judged& judged) {
   const std::string bound = verdict.cost.bound
                                 ? fmt::format("at most {} instructions a run", *verdict.cost.bound)
                                 : std::string("a run has no bound, because of tail calls");
-  fmt::print("safe: {}; {} instructions walked, {} states kept, {} bytes of stack, {:.2f} ms\n",
-             bound, verdict.cost.instructions, verdict.cost.states, verdict.cost.stack_bytes,
+  const std::string tier = judged.tier ? fmt::format("{}, ", hook::name_of(*judged.tier)) : "";
+  fmt::print("safe: {}{}; {} instructions walked, {} states kept, {} bytes of stack, {:.2f} ms\n",
+             tier, bound, verdict.cost.instructions, verdict.cost.states, verdict.cost.stack_bytes,
              judged.milliseconds);
 }
 
@@ -104,18 +120,25 @@ bpf::VerifyInput verify_input(const bpf::Object& object, const bpf::ObjectProgra
 Attempt<> check_object(const CheckWishes& wishes) {
   TRY(const bpf::Object object, read_object_file(wishes.object, wishes.btf, {.own_types = true}));
   const bpf::StandardTypes types;
+  TRY(const auto hooks, hook_types(wishes.btf));
   const auto maps = bpf::views_of(object);
   Json all = Json::array();
   bool found = false, safe = true;
   for (const bpf::ObjectProgram& program : object.programs()) {
     if (!wishes.program.empty() && program.name != wishes.program) continue;
     found = true;
-    TRY(const bpf::ProgramType* type, type_of(types, program, wishes.type));
+    const hook::PointType* point =
+        wishes.type.empty() ? hooks->of_section(program.section) : nullptr;
+    const bpf::ProgramType* type = point == nullptr ? nullptr : &point->type;
+    if (type == nullptr) {
+      TRY(type, type_of(types, program, wishes.type));
+    }
+    auto input = verify_input(object, program, *type, maps);
+    if (point != nullptr) input.host_btf = &hooks->btf();
     const auto began = std::chrono::steady_clock::now();
     Judged judged{
-        .program = program,
-        .type = *type,
-        .verdict = bpf::verify(verify_input(object, program, *type, maps), {.log = wishes.log})};
+        .program = program, .type = *type, .verdict = bpf::verify(input, {.log = wishes.log})};
+    if (point != nullptr) judged.tier = hook::tier_of(*point, program.program);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - began;
     judged.milliseconds = took.count();
     safe = safe && judged.verdict.accepted();

@@ -121,7 +121,10 @@ std::optional<Event> EventTypes::decode(std::span<const std::byte> record) const
   if (!id) return event;
   view.resize(views_->size_of(*id).value_or(0));  // This program's view may be another version's.
   event.fields = value_of_bytes({.types = views_.get(), .id = *id}, view);
-  if (event.fields.is_object()) event.fields.erase("time_ns");
+  if (const auto time = event.fields.find("time_ns"); time != event.fields.end()) {
+    if (time->is_number_unsigned()) event.time_ns = *time;  // When it was, not when it was told.
+    event.fields.erase(time);
+  }
   return event;
 }
 

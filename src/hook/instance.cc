@@ -42,6 +42,10 @@ bool calls_probe_read(const bpf::Program& program) {
 
 }  // namespace
 
+Tier tier_of(const PointType& point, const bpf::Program& program) {
+  return calls_probe_read(program) ? Tier::internal : point.tier;
+}
+
 const LoadedProgram* Instance::find(std::string_view program) const {
   const auto found = std::ranges::find(programs, program, &LoadedProgram::name);
   return found == programs.end() ? nullptr : &*found;
@@ -155,7 +159,7 @@ Loaded<LoadedProgram> Loader::load_program(const Source& source,
                                      program.name, loaded.instructions_max, source.point.name,
                                      source.point.instructions_max));
   const bool probes = calls_probe_read(program.program);
-  loaded.tier = probes ? Tier::internal : source.point.tier;
+  loaded.tier = tier_of(source.point, program.program);
   if (probes && !program.relocated && !source.of_this_build)
     return refuse(ENOEXEC,
                   fmt::format("the program '{}' reads the insides of another build of the daemon: "

@@ -72,6 +72,9 @@ struct Replacement {
   std::string function;  // Global, and not the program itself.
 };
 
+// What a program on that point may rely on.
+Tier tier_of(const PointType& point, const bpf::Program& program);
+
 // Takes as long as verifying and compiling take. One thread at a time, none that serves requests.
 class Loader {
  public:

@@ -183,6 +183,23 @@ class Verdicts(Links):
         self.nbdsh("assert bytes(h.pread(8, 0)) == b'v' * 8")
 
 
+class Tiers(Links):
+    def test_a_program_is_of_the_least_tier_that_it_touches(self):
+        for program, tier in (("answer", "stable"), ("prober", "internal")):
+            shown = json.loads(self.daemon.ok("prog", "check", OBJECT, "--program", program, "--json"))
+            self.assertEqual([tier], [each["tier"] for each in shown])
+        self.assertIn("tier internal", self.daemon.refused("link", "attach", "tank", OBJECT, "--program", "prober",
+                                                           "--pin", "p", "--min-tier", "stable"))
+        self.assertEqual([], self.links())
+        self.daemon.ok("link", "attach", "tank", OBJECT, "--program", "prober", "--pin", "p")
+        self.assertEqual("internal", self.daemon.json("link", "info", "p")["tier"])
+
+    def test_reads_of_what_is_not_there_harm_nobody(self):
+        self.daemon.ok("link", "attach", "tank", OBJECT, "--program", "prober", "--pin", "p")
+        self.nbdsh("for i in range(2000): h.pread(512, i * 512)")
+        self.assertGreater(self.daemon.json("map", "dump", ".bss")[0]["value"]["unreadable"], 1900)
+
+
 class Replacing(Links):
     """A program takes the place of a function of an attached one, and leaves with it."""
 

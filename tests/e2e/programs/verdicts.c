@@ -1,6 +1,7 @@
 // One program for each verdict of volume.submit, for reads only; and two that leave their mark on
 // what is read, for tests of swaps.
 #include <coppice/bpf/hooks.h>
+#include <coppice/bpf/views.h>
 
 const volatile __u64 delay_ms = 0;
 const volatile __u32 deny_with = 0;
@@ -89,6 +90,17 @@ int end(struct coppice_complete* request) {
   __u64* count = bpf_map_lookup_elem(&torn, &kind);
   if (count) __sync_fetch_and_add(count, 1);
   bpf_map_delete_elem(&versions, &key);
+  return 0;
+}
+
+// Of tier internal, though its tracepoint is stable: it reads memory that nobody vouches for.
+__u64 unreadable;
+
+SEC("tracepoint/io_complete")
+int prober(struct coppice_io_complete* request) {
+  __u64 value;
+  if (bpf_probe_read_kernel(&value, sizeof value, (void*)(request->offset + 8)) != 0)
+    __sync_fetch_and_add(&unreadable, 1);
   return 0;
 }
 
