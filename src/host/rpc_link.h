@@ -11,9 +11,29 @@ struct LinkTable {
   hook::Table::Statistics statistics;
 };
 
+// An object of ours that carries nothing but a descriptor.
+template <class Interface>
+class Carrier final : public Interface::Server {
+ public:
+  explicit Carrier(cap::Fd fd) : fd_(std::move(fd)) {}
+  kj::Maybe<int> getFd() override { return fd_.get(); }
+
+ private:
+  cap::Fd fd_;
+};
+
+// A task on the sync lane.
+template <class T>
+Task<Attempt<T>> on_sync(Daemon& daemon, Task<Attempt<T>> task) {
+  return rt::call(daemon.loop(), daemon.lanes().sync(), std::move(task));
+}
+
 void read_options(schema::LinkOptions::Reader from, AttachOrder::Program& to);
 void write(schema::LinkInfo::Builder to, const LinkView& view, const Holders& holders);
 void write(schema::MapInfo::Builder to, const MapView& view);
+Task<Attempt<std::vector<MapView>>> list_maps(Hooks& hooks);
+void write_maps(capnp::List<schema::MapEntry>::Builder to, const Caller& caller,
+                const std::vector<MapView>& views);
 void write(capnp::List<schema::TracepointInfo>::Builder to);  // Of trace::kPoints.
 void write(schema::HostTypes::Builder to);
 
