@@ -295,7 +295,7 @@ TEST_F(LinkTest, AnAdminProgramRefusesVerbs) {
     create.setName("tank/w");
     create.setVolsize(16_MiB);
     auto refused = bed_.ask(create);
-    EXPECT_EQ(error(refused), EPERM);
+    EXPECT_EQ(error(refused), EACCES);
     EXPECT_THAT(refusal(refused), HasSubstr("refuses it"));
   }
   EXPECT_TRUE(ends());
