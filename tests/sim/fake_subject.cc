@@ -131,8 +131,9 @@ class FakeSubject final : public Subject {
     co_await pause();
     FakeMaker::State trial = maker_.live_;
     std::swap(trial, maker_.live_);  // Works on the live one; `trial` is the way back.
+    const Stamp asked = ++maker_.moment_;  // Rollback asks bookmarks for their age.
     for (const AdminOp& op : ops) {
-      std::string why = maker_.live_.names.apply(op, 0, 1);
+      std::string why = maker_.live_.names.apply(op, asked, asked + 1);
       if (why.empty()) why = carry_out(op);
       if (!why.empty()) {
         maker_.live_ = std::move(trial);

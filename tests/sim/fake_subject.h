@@ -47,6 +47,7 @@ class FakeMaker final : public SubjectMaker {
   FakeBug bug_;
   State live_;
   State durable_;
+  Stamp moment_ = 0;  // Of the last administrative transaction.
 };
 
 }  // namespace coppice::simtest
