@@ -130,7 +130,7 @@ class FakeSubject final : public Subject {
   Task<AdminAnswer> admin(std::vector<AdminOp> ops) override {
     co_await pause();
     FakeMaker::State trial = maker_.live_;
-    std::swap(trial, maker_.live_);  // Works on the live one; `trial` is the way back.
+    std::swap(trial, maker_.live_);        // Works on the live one; `trial` is the way back.
     const Stamp asked = ++maker_.moment_;  // Rollback asks bookmarks for their age.
     for (const AdminOp& op : ops) {
       std::string why = maker_.live_.names.apply(op, asked, asked + 1);
