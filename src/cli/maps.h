@@ -25,8 +25,8 @@ class OpenMap {
   Connection& connection() const { return *connection_; }
   schema::Map::Client& capability() { return capability_; }
   const std::string& name() const { return name_; }
-  bool is_ring() const { return kind_ == "ring buffer"; }
-  bool is_per_cpu() const { return kind_.starts_with("per-CPU"); }
+  bool is_ring() const { return kind_ == "ringbuf"; }
+  bool is_per_cpu() const { return kind_.starts_with("percpu"); }
   const bpf::Btf* types() const { return types_.get(); }
 
   Json key(std::span<const std::byte> bytes) const;
