@@ -19,14 +19,29 @@ namespace {
 constexpr int kLoadingNice = 5;
 constexpr u64 kRevisionsASecond = 1'000'000;  // So that those of a later process are larger.
 
+using LoadedInstance = hook::Loaded<std::shared_ptr<const hook::Instance>>;
+
+// What the loader says, in the words of the host.
+Result<Attempt<std::shared_ptr<const hook::Instance>>> answer_of(LoadedInstance loaded) {
+  if (loaded) return Attempt<std::shared_ptr<const hook::Instance>>(*std::move(loaded));
+  auto& refusal = loaded.error();
+  return refused({.error = refusal.error,
+                  .message = std::move(refusal.message),
+                  .details = std::move(refusal.details)});
+}
+
+// --- On the loader's thread ---
+
 Task<Attempt<std::shared_ptr<const hook::Instance>>> load_there(hook::Loader& loader,
                                                                 hook::Loader::Order order) {
-  auto loaded = loader.load(order);
-  if (loaded) co_return Attempt<std::shared_ptr<const hook::Instance>>(*std::move(loaded));
-  auto& refusal = loaded.error();
-  co_return refused({.error = refusal.error,
-                     .message = std::move(refusal.message),
-                     .details = std::move(refusal.details)});
+  co_return answer_of(loader.load(order));
+}
+
+Task<Attempt<std::shared_ptr<const hook::Instance>>> load_replacement_there(
+    hook::Loader& loader, hook::Loader::Order order, Hooks::Replaced replaced) {
+  co_return answer_of(loader.load_replacement(
+      order,
+      {.target = *replaced.target, .program = replaced.program, .function = replaced.function}));
 }
 
 std::unexpected<verb::Refusal> refuse(int error, std::string message) {
@@ -132,20 +147,6 @@ Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load(rt::Executor& h
   auto loaded = co_await rt::call(home, *loading_, std::move(loading));
   co_return loaded;
 }
-
-namespace {
-Task<Attempt<std::shared_ptr<const hook::Instance>>> load_replacement_there(
-    hook::Loader& loader, hook::Loader::Order order, Hooks::Replaced replaced) {
-  auto loaded = loader.load_replacement(
-      order,
-      {.target = *replaced.target, .program = replaced.program, .function = replaced.function});
-  if (loaded) co_return Attempt<std::shared_ptr<const hook::Instance>>(*std::move(loaded));
-  auto& refusal = loaded.error();
-  co_return refused({.error = refusal.error,
-                     .message = std::move(refusal.message),
-                     .details = std::move(refusal.details)});
-}
-}  // namespace
 
 Task<Attempt<std::shared_ptr<const hook::Instance>>> Hooks::load_replacement(
     rt::Executor& home, hook::Loader::Order order, Replaced replaced) {
