@@ -18,6 +18,13 @@ void count_tracepoints(const PointLists& points, int by) {
       trace::enable(point.type->tracepoint, by * static_cast<int>(list->size()));
 }
 
+// The programs of a list that run by themselves.
+void append(Chain& chain, const LinkList& list) {
+  chain.reserve(chain.size() + list.size());
+  for (const auto& link : list)
+    if (link.bound != nullptr) chain.push_back(link.bound);
+}
+
 auto place_of(auto& list, LinkId id) { return std::ranges::find(list, id, &Listed::id); }
 
 }  // namespace
@@ -203,11 +210,6 @@ void Table::renew() { swap(); }
 Generation::Content Table::lay_out() const {
   Generation::Content content;
   std::map<std::pair<Target, Hook>, const LinkList*> of_volumes;
-  const auto append = [](Chain& chain, const LinkList& list) {
-    chain.reserve(chain.size() + list.size());
-    for (const auto& link : list)
-      if (link.bound != nullptr) chain.push_back(link.bound);
-  };
   for (const auto& [point, list] : points_) {
     content.kept.push_back(list);
     if (point.type->on_volumes())
@@ -296,9 +298,7 @@ Chain Table::chain_of(const PointType& type, const Target& dataset) const {
   Chain chain;
   for (const Target& target : datasets_.path_of(dataset)) {
     const auto found = points_.find({target, &type});
-    if (found == points_.end()) continue;
-    for (const auto& link : *found->second)
-      if (link.bound != nullptr) chain.push_back(link.bound);
+    if (found != points_.end()) append(chain, *found->second);
   }
   return chain;
 }

@@ -68,10 +68,6 @@ void Holders::let_go(std::vector<hook::LinkId> ids) {
   drop(std::move(free));
 }
 
-void Holders::look_at(hook::LinkId id) {
-  if (!counts_.contains(id)) drop({id});
-}
-
 u32 Holders::count(hook::LinkId id) const {
   const auto found = counts_.find(id);
   return found == counts_.end() ? 0 : found->second;

@@ -33,8 +33,6 @@ class Holders {
   // Of the handle that `copy` is a client's end of; empty: it is none.
   std::vector<hook::LinkId> links_of(const cap::Fd& copy) const;
   u32 count(hook::LinkId id) const;
-  // Of a link that has just lost its pin.
-  void look_at(hook::LinkId id);
 
  private:
   struct Handle;
